@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/log.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+
+static struct log_config cfg = {.program = "husk", .file_fd = -1, .stderr_level = LOG_LVL_WARN};
+
+static const char *const level_name[] = {"error", "warning", "info", "debug"};
+_Static_assert(ARRAY_LEN(level_name) == LOG_LVL_DEBUG + 1, "a name for every level");
+
+void log_setup(const struct log_config *c)
+{
+	cfg = *c;
+}
+
+const struct log_config *log_current(void)
+{
+	return &cfg;
+}
+
+/* Appends @s as the inside of a JSON string (or, for text, with control bytes escaped alike). */
+static size_t escape(char *out, size_t cap, const char *s)
+{
+	size_t n = 0;
+
+	for (; *s && n + 7 < cap; s++) {
+		unsigned char c = (unsigned char)*s;
+
+		if (c == '"' || c == '\\') {
+			out[n++] = '\\';
+			out[n++] = (char)c;
+		} else if (c < 0x20 || c == 0x7f) {
+			n += (size_t)snprintf(out + n, cap - n, "\\u%04x", c);
+		} else {
+			out[n++] = (char)c;
+		}
+	}
+	out[n] = '\0';
+	return n;
+}
+
+static void stamp(char *out, size_t cap)
+{
+	struct timespec ts;
+	struct tm tm;
+	char day[32];
+
+	(void)clock_gettime(CLOCK_REALTIME, &ts);
+	(void)gmtime_r(&ts.tv_sec, &tm);
+	(void)strftime(day, sizeof(day), "%Y-%m-%dT%H:%M:%S", &tm);
+	(void)snprintf(out, cap, "%s.%06ldZ", day, ts.tv_nsec / 1000);
+}
+
+static void put(int fd, const char *line, int len)
+{
+	/* A log that cannot be written has nobody left to tell. */
+	if (len > 0 && write(fd, line, (size_t)len) < 0)
+		return;
+}
+
+static void emit(enum log_level lvl, const char *msg)
+{
+	char esc[3072], line[4096], when[64];
+	int n;
+
+	(void)escape(esc, sizeof(esc), msg);
+	if (cfg.file_fd >= 0 && lvl <= cfg.level) {
+		stamp(when, sizeof(when));
+		if (cfg.json)
+			n = snprintf(line, sizeof(line),
+				     "{\"level\":\"%s\",\"msg\":\"%s\",\"time\":\"%s\"}\n",
+				     level_name[lvl], esc, when);
+		else
+			n = snprintf(line, sizeof(line), "time=\"%s\" level=%s msg=\"%s\"\n", when,
+				     level_name[lvl], esc);
+		put(cfg.file_fd, line, n);
+	}
+	if (cfg.stderr_level >= 0 && lvl <= (enum log_level)cfg.stderr_level) {
+		n = snprintf(line, sizeof(line), "%s: %s%s%s\n", cfg.program,
+			     lvl == LOG_LVL_ERROR ? "" : level_name[lvl],
+			     lvl == LOG_LVL_ERROR ? "" : ": ", msg);
+		if (n > (int)sizeof(line) - 1)
+			n = (int)sizeof(line) - 1;
+		put(STDERR_FILENO, line, n);
+	}
+}
+
+void log_line(enum log_level lvl, const char *fmt, ...)
+{
+	char msg[2048];
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)vsnprintf(msg, sizeof(msg), fmt, ap);
+	va_end(ap);
+	emit(lvl, msg);
+}
+
+void log_limited(struct log_limit *lim, enum log_level lvl, const char *fmt, ...)
+{
+	uint64_t now = clock_ns();
+	uint64_t back = (now - lim->last_ns) / LOG_LIMIT_REFILL_NS;
+	char msg[2048];
+	va_list ap;
+	size_t n;
+
+	if (back) {
+		lim->used = back >= lim->used ? 0 : lim->used - (unsigned)back;
+		lim->last_ns = now;
+	}
+	if (lim->used >= LOG_LIMIT_BURST) {
+		lim->dropped++;
+		return;
+	}
+	lim->used++;
+	va_start(ap, fmt);
+	(void)vsnprintf(msg, sizeof(msg), fmt, ap);
+	va_end(ap);
+	if (lim->dropped) {
+		n = strlen(msg);
+		(void)snprintf(msg + n, sizeof(msg) - n, " (%u more suppressed)", lim->dropped);
+		lim->dropped = 0;
+	}
+	emit(lvl, msg);
+}
