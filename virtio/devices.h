@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Constructors of the devices. Each returns a device that the caller plugs into a slot and frees with
+ * virtio_free(); file descriptors given are owned by the device from then on, on failure too.
+ */
+#ifndef HUSK_VIRTIO_DEVICES_H
+#define HUSK_VIRTIO_DEVICES_H
+
+#include <sys/types.h>
+#include "base/err.h"
+#include "virtio/virtio.h"
+
+/* ---- rng: entropy from getrandom(2), rate-limited ---------------------------------------------- */
+int rng_new(struct virtio_dev **ret, const char *name, struct err *e) MUST_CHECK;
+
+/* ---- blk: a raw image or block device on io_uring ---------------------------------------------- */
+struct blk_config {
+	int fd;           /* opened O_RDWR, or O_RDONLY with readonly */
+	bool readonly;
+	const char *serial; /* at most 20 bytes; may be NULL */
+};
+int blk_new(struct virtio_dev **ret, const char *name, const struct blk_config *cfg,
+	    struct err *e) MUST_CHECK;
+
+/* ---- net: a tap ---------------------------------------------------------------------------------- */
+struct net_config {
+	int tap_fd; /* O_NONBLOCK, IFF_TAP | IFF_NO_PI | IFF_VNET_HDR, 12-byte header set */
+	uint8_t mac[6];
+	uint16_t mtu; /* 0 = not announced */
+};
+int net_new(struct virtio_dev **ret, const char *name, const struct net_config *cfg,
+	    struct err *e) MUST_CHECK;
+
+/* ---- pmem: writable persistent memory whose flush is an fsync ------------------------------------ */
+struct pmem_config {
+	int fd;            /* the file behind the window */
+	uint64_t gpa, len; /* the window, mapped by the VMM */
+};
+int pmem_new(struct virtio_dev **ret, const char *name, const struct pmem_config *cfg,
+	     struct err *e) MUST_CHECK;
+
+/* ---- 9p: a directory tree, 9P2000.L --------------------------------------------------------------- */
+struct p9_config {
+	int root_fd;       /* O_PATH or O_RDONLY directory; nothing above or beside it is reachable */
+	int proc_fd;       /* /proc/self/fd directory, for reopening O_PATH fds; -1: opened by p9_new() */
+	const char *tag;   /* mount tag, at most 36 bytes */
+	bool readonly;
+	unsigned workers;  /* threads for metadata; 0 = default */
+};
+int p9_new(struct virtio_dev **ret, const char *name, const struct p9_config *cfg,
+	   struct err *e) MUST_CHECK;
+
+/* ---- console: multiport (virtio 1.2, 5.3) --------------------------------------------------------- */
+#define VCON_PORTS_MAX 32u
+
+/*
+ * The host side of a port. All calls on the loop thread.
+ *
+ * Guest to host: output() gets the spans of one buffer and says how many bytes it took; fewer than all
+ * stalls the port, with the rest kept in the ring, until vcon_output_resume(). Host to guest:
+ * vcon_send() copies as much as the guest has posted buffers for; after a short count input_room()
+ * tells when more fits.
+ */
+struct vcon_port_ops {
+	size_t (*output)(void *ctx, const struct iovec *iov, unsigned cnt, size_t len);
+	void (*input_room)(void *ctx);            /* optional */
+	void (*opened)(void *ctx, bool guest_has_it_open); /* optional */
+};
+struct vcon_port_config {
+	const char *name; /* "husk.ctl": /sys/class/virtio-ports/.../name; NULL for a plain hvc */
+	bool console;     /* an hvc */
+	const struct vcon_port_ops *ops;
+	void *ctx;
+};
+/* Port 0 is a console (hvc0) by custom; the port numbers are the array's indices. */
+int vcon_new(struct virtio_dev **ret, const char *name, const struct vcon_port_config *ports,
+	     unsigned cnt, struct err *e) MUST_CHECK;
+size_t vcon_send(struct virtio_dev *dev, unsigned port, const void *buf, size_t len);
+void vcon_output_resume(struct virtio_dev *dev, unsigned port);
+void vcon_resize(struct virtio_dev *dev, unsigned port, uint16_t cols, uint16_t rows);
+
+#endif

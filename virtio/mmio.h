@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * virtio over MMIO (virtio 1.2, section 4.2), version 2 only. One slot is one 512-byte register window
+ * and one interrupt. An empty slot reads DeviceID 0, which tells a driver to leave it alone; it may
+ * get its device later (vmmio_plug) while the guest runs.
+ */
+#ifndef HUSK_VIRTIO_MMIO_H
+#define HUSK_VIRTIO_MMIO_H
+
+#include <stdint.h>
+#include "virtio/virtio.h"
+
+#define VMMIO_WINDOW 0x200u /* bytes of registers: 0x100 and config space after it */
+#define VMMIO_NOTIFY 0x50u  /* QueueNotify: where ioeventfds go */
+
+struct vmmio_ops {
+	/* Pulse the slot's interrupt line (edge-triggered). Any thread. */
+	void (*irq)(void *ctx, unsigned slot);
+	/* A QueueNotify write that no ioeventfd caught: hand virtio_kick() to the loop. vCPU thread. */
+};
+
+struct vmmio {
+	unsigned slot;
+	struct virtio_dev *dev; /* NULL: empty. Set once, with release order, by vmmio_plug(). */
+	const struct vmmio_ops *ops;
+	void *ops_ctx;
+
+	/* The driver's selectors, under dev->lock. */
+	uint32_t dev_feat_sel, drv_feat_sel, queue_sel, shm_sel;
+};
+
+void vmmio_init(struct vmmio *s, unsigned slot, const struct vmmio_ops *ops, void *ops_ctx);
+/* Loop thread (or before the guest runs). The slot must be empty; attaches the device to it. */
+void vmmio_plug(struct vmmio *s, struct virtio_dev *dev, const struct gmem *mem, struct loop *loop);
+/*
+ * Register access of a vCPU: @len 1, 2, 4 or 8 bytes at @off < VMMIO_WINDOW. Anything malformed reads
+ * as zeros and is otherwise ignored.
+ */
+void vmmio_read(struct vmmio *s, uint64_t off, void *buf, unsigned len);
+void vmmio_write(struct vmmio *s, uint64_t off, const void *buf, unsigned len);
+
+#endif
