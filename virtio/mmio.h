@@ -16,7 +16,6 @@
 struct vmmio_ops {
 	/* Pulse the slot's interrupt line (edge-triggered). Any thread. */
 	void (*irq)(void *ctx, unsigned slot);
-	/* A QueueNotify write that no ioeventfd caught: hand virtio_kick() to the loop. vCPU thread. */
 };
 
 struct vmmio {
@@ -34,7 +33,8 @@ void vmmio_init(struct vmmio *s, unsigned slot, const struct vmmio_ops *ops, voi
 void vmmio_plug(struct vmmio *s, struct virtio_dev *dev, const struct gmem *mem, struct loop *loop);
 /*
  * Register access of a vCPU: @len 1, 2, 4 or 8 bytes at @off < VMMIO_WINDOW. Anything malformed reads
- * as zeros and is otherwise ignored.
+ * as zeros and is otherwise ignored. A QueueNotify write that no ioeventfd caught is handed to the
+ * loop, and the vCPU waits for it: correct without ioeventfds, fast with them.
  */
 void vmmio_read(struct vmmio *s, uint64_t off, void *buf, unsigned len);
 void vmmio_write(struct vmmio *s, uint64_t off, const void *buf, unsigned len);

@@ -104,13 +104,18 @@ struct virtio_dev {
 	/* Register file: under lock. */
 	pthread_mutex_t lock;
 	uint8_t status;
-	uint64_t acked;       /* features that the driver accepted */
+	uint64_t acked;       /* features that the driver accepted; frozen by FEATURES_OK */
+	bool acked_alien;     /* it accepted bits beyond 63 */
 	uint32_t cfg_gen;
-	uint32_t isr;         /* pending causes */
+	bool resetting;       /* the driver's reset waits for the drain */
+	pthread_cond_t reset_cond;
+	uint32_t isr;         /* pending causes; atomic, not under lock */
 
 	/* Loop thread. */
 	bool running;         /* between start and stopped */
 	bool stopping;
+	bool broken;          /* failed; queues yield nothing until the reset */
+	bool shut;            /* virtio_shutdown(): never starts again */
 	void (*stopped_fn)(void *arg);
 	void *stopped_arg;
 
@@ -146,13 +151,16 @@ void virtio_kick(struct virtio_dev *dev, unsigned queue);
 
 /*
  * Ends the device for good: stops it if it runs; @fn(arg) when drained (may be before return).
- * Loop thread.
+ * Loop thread. The loop has to keep running until the vCPU threads have ended: one of them may wait
+ * in a status write.
  */
 void virtio_shutdown(struct virtio_dev *dev, void (*fn)(void *arg), void *arg);
 void virtio_free(struct virtio_dev *dev); /* shut down before; NULL is fine */
 
 /* ---- register file, for transports; vCPU thread ------------------------------------------------ */
 uint64_t virtio_offered(const struct virtio_dev *dev);
+/* Sets the pending @cause and raises the interrupt. Any thread. */
+void virtio_irq(struct virtio_dev *dev, uint32_t cause);
 void virtio_set_features(struct virtio_dev *dev, unsigned word, uint32_t bits);
 uint8_t virtio_status(struct virtio_dev *dev);
 /* The status write of the driver; DRIVER_OK starts and 0 resets, and both wait for the loop. */

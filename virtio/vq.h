@@ -39,9 +39,12 @@ struct vq {
 	uint16_t signalled;  /* used_idx at the last interrupt decision */
 	bool signalled_valid;
 	bool event_idx;
+	bool kicks;          /* the driver is to kick: armed again whenever the ring is found empty */
+	uint32_t unsignalled; /* pushed since the last interrupt decision */
+	void *table;         /* the private copy of an indirect table */
 	uint8_t *inflight; /* per head: popped and not yet pushed; a head made available twice is a fault */
 
-	uint64_t kicks, chains, interrupts; /* counters */
+	uint64_t kick_cnt, chains, interrupts; /* counters */
 };
 
 struct vq_chain {
@@ -63,18 +66,25 @@ static inline const struct iovec *vq_in(const struct vq_chain *c)
 
 /*
  * Takes the next chain into @c, whose iov and cap the caller has set (cap < number of spans fails the
- * device). 1 = got one, 0 = nothing there, -errno = the device has been failed.
+ * device). 1 = got one, 0 = nothing there, -errno = the device has been failed. A chain has at most
+ * VQ_SIZE_MAX descriptors (a direct one at most the queue's size), each of which is one span per
+ * region of guest memory that it touches: cap = VQ_SIZE_MAX + GMEM_REGIONS_MAX always suffices.
  */
 int vq_pop(struct vq *q, struct vq_chain *c) MUST_CHECK;
 /* Anything to take? (Also false on a dead queue.) */
 bool vq_pending(const struct vq *q);
-/* Gives @head back with @written bytes written from the start of its in spans. */
+/*
+ * Gives @head back with @written bytes written from the start of its in spans. While the device stops
+ * or has failed nothing is written to the guest any more: devices complete requests as always.
+ */
 void vq_push(struct vq *q, uint16_t head, uint32_t written);
 /* Interrupts the driver if it wants to know about what was pushed since the last call. */
 void vq_notify(struct vq *q);
 /*
- * Kick suppression. After vq_kicks_on() the caller must look once more with vq_pending(): true is
- * returned when something came in between. vq_kicks_off() is a hint.
+ * Kick suppression. Kicks are on after the start, and vq_pop() that finds the ring empty has armed the
+ * next kick before it says so: a device that pops until 0 needs neither function. vq_kicks_off() is a
+ * hint for devices that poll or wait for something else first; vq_kicks_on() ends that and returns
+ * true when something came in between, which the caller must then take.
  */
 bool vq_kicks_on(struct vq *q);
 void vq_kicks_off(struct vq *q);

@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The MMIO transport's register file (virtio 1.2, section 4.2.2). vCPU threads.
+ *
+ * Theory of operation
+ *
+ * A slot is a window of 0x200 bytes: 32-bit registers below 0x100, config space from there. Registers
+ * answer aligned 32-bit accesses only; config space answers 1, 2, 4 and 8 bytes. Everything else
+ * reads as zeros and is dropped when written: a guest cannot make this code do anything but look at
+ * a table.
+ *
+ * The selectors (features, queue, shared memory) are the slot's; status, features and queue registers
+ * are the device's, under its lock. Queue registers can be written until DRIVER_OK, which is when
+ * the loop latches them (vq_start); after it they are frozen until the reset, and what they say has no
+ * effect on a running queue anyway.
+ *
+ * Without a device the slot shows the magic, the version and DeviceID 0, which tells a driver to leave
+ * it alone (4.2.3.1.1). vmmio_plug() publishes the device with one release store: a vCPU sees an empty
+ * slot or a whole device.
+ *
+ * Not offered: legacy registers, queue reset (a feature that we do not offer), shared memory regions
+ * (all-ones length and base, which means there is none).
+ */
+#include "virtio/mmio.h"
+
+#include <string.h>
+
+#include "base/endian.h"
+
+/* virtio 1.2, table 4.1. */
+enum {
+	REG_MAGIC = 0x000,
+	REG_VERSION = 0x004,
+	REG_DEVICE_ID = 0x008,
+	REG_VENDOR_ID = 0x00c,
+	REG_DEV_FEATURES = 0x010,
+	REG_DEV_FEATURES_SEL = 0x014,
+	REG_DRV_FEATURES = 0x020,
+	REG_DRV_FEATURES_SEL = 0x024,
+	REG_QUEUE_SEL = 0x030,
+	REG_QUEUE_NUM_MAX = 0x034,
+	REG_QUEUE_NUM = 0x038,
+	REG_QUEUE_READY = 0x044,
+	REG_QUEUE_NOTIFY = VMMIO_NOTIFY,
+	REG_ISR = 0x060,
+	REG_ISR_ACK = 0x064,
+	REG_STATUS = 0x070,
+	REG_QUEUE_DESC_LO = 0x080,
+	REG_QUEUE_DESC_HI = 0x084,
+	REG_QUEUE_DRIVER_LO = 0x090,
+	REG_QUEUE_DRIVER_HI = 0x094,
+	REG_QUEUE_DEVICE_LO = 0x0a0,
+	REG_QUEUE_DEVICE_HI = 0x0a4,
+	REG_SHM_SEL = 0x0ac,
+	REG_SHM_LEN_LO = 0x0b0,
+	REG_SHM_LEN_HI = 0x0b4,
+	REG_SHM_BASE_LO = 0x0b8,
+	REG_SHM_BASE_HI = 0x0bc,
+	REG_CONFIG_GEN = 0x0fc,
+	CONFIG_OFF = 0x100,
+};
+
+#define MMIO_MAGIC   0x74726976u /* "virt" */
+#define MMIO_VERSION 2u
+#define MMIO_VENDOR  0x4b535548u /* "HUSK" */
+
+void vmmio_init(struct vmmio *s, unsigned slot, const struct vmmio_ops *ops, void *ops_ctx)
+{
+	*s = (struct vmmio){.slot = slot, .ops = ops, .ops_ctx = ops_ctx};
+}
+
+static void slot_irq(void *ctx, uint32_t cause)
+{
+	struct vmmio *s = ctx;
+
+	(void)cause; /* one line for both; the driver reads InterruptStatus */
+	if (s->ops && s->ops->irq)
+		s->ops->irq(s->ops_ctx, s->slot);
+}
+
+static const struct virtio_transport_ops transport = {.irq = slot_irq};
+
+void vmmio_plug(struct vmmio *s, struct virtio_dev *dev, const struct gmem *mem, struct loop *loop)
+{
+	BUG_ON(s->dev);
+	virtio_attach(dev, mem, loop, &transport, s);
+	/* Pairs with the acquire load in slot_dev(). */
+	__atomic_store_n(&s->dev, dev, __ATOMIC_RELEASE);
+}
+
+static struct virtio_dev *slot_dev(const struct vmmio *s)
+{
+	return __atomic_load_n(&s->dev, __ATOMIC_ACQUIRE);
+}
+
+static uint32_t read_empty(unsigned reg)
+{
+	switch (reg) {
+	case REG_MAGIC:
+		return MMIO_MAGIC;
+	case REG_VERSION:
+		return MMIO_VERSION;
+	default: /* DeviceID 0 and nothing else */
+		return 0;
+	}
+}
+
+/* The queue that the driver has selected, or NULL. Under the device's lock. */
+static struct vq *selected(const struct vmmio *s, struct virtio_dev *dev)
+{
+	return s->queue_sel < dev->queue_cnt ? &dev->vq[s->queue_sel] : NULL;
+}
+
+static uint32_t read_locked(const struct vmmio *s, struct virtio_dev *dev, unsigned reg)
+{
+	const struct vq *q = selected(s, dev);
+
+	switch (reg) {
+	case REG_DEV_FEATURES:
+		if (s->dev_feat_sel > 1)
+			return 0;
+		return (uint32_t)(virtio_offered(dev) >> (32 * s->dev_feat_sel));
+	case REG_QUEUE_NUM_MAX:
+		return q ? q->max : 0;
+	case REG_QUEUE_READY:
+		return q ? q->ready : 0;
+	case REG_STATUS:
+		return dev->status;
+	case REG_CONFIG_GEN:
+		return dev->cfg_gen;
+	default:
+		return 0;
+	}
+}
+
+static uint32_t read_reg(struct vmmio *s, struct virtio_dev *dev, unsigned reg)
+{
+	uint32_t v;
+
+	switch (reg) {
+	case REG_MAGIC:
+	case REG_VERSION:
+		return read_empty(reg);
+	case REG_DEVICE_ID:
+		return dev->ops->id;
+	case REG_VENDOR_ID:
+		return MMIO_VENDOR;
+	case REG_ISR:
+		return __atomic_load_n(&dev->isr, __ATOMIC_SEQ_CST);
+	case REG_SHM_LEN_LO:
+	case REG_SHM_LEN_HI:
+	case REG_SHM_BASE_LO:
+	case REG_SHM_BASE_HI:
+		return UINT32_MAX;
+	default:
+		(void)pthread_mutex_lock(&dev->lock);
+		v = read_locked(s, dev, reg);
+		(void)pthread_mutex_unlock(&dev->lock);
+		return v;
+	}
+}
+
+void vmmio_read(struct vmmio *s, uint64_t off, void *buf, unsigned len)
+{
+	struct virtio_dev *dev = slot_dev(s);
+	le32_t v;
+
+	memset(buf, 0, len);
+	if (off >= VMMIO_WINDOW)
+		return;
+	if (off >= CONFIG_OFF) {
+		if (dev && len <= 8)
+			virtio_cfg_read(dev, off - CONFIG_OFF, buf, len);
+		return;
+	}
+	if (len != 4 || off % 4)
+		return;
+	v = le32_of(dev ? read_reg(s, dev, (unsigned)off) : read_empty((unsigned)off));
+	memcpy(buf, &v, sizeof(v));
+}
+
+static void set_lo(uint64_t *addr, uint32_t v)
+{
+	*addr = (*addr & ~(uint64_t)UINT32_MAX) | v;
+}
+
+static void set_hi(uint64_t *addr, uint32_t v)
+{
+	*addr = (*addr & UINT32_MAX) | (uint64_t)v << 32;
+}
+
+static void write_queue(struct vq *q, unsigned reg, uint32_t v)
+{
+	switch (reg) {
+	case REG_QUEUE_NUM:
+		/* What does not fit becomes 0, which vq_start() refuses, instead of another number. */
+		q->size = v <= q->max ? (uint16_t)v : 0;
+		break;
+	case REG_QUEUE_READY:
+		q->ready = v & 1;
+		break;
+	case REG_QUEUE_DESC_LO:
+		set_lo(&q->desc_gpa, v);
+		break;
+	case REG_QUEUE_DESC_HI:
+		set_hi(&q->desc_gpa, v);
+		break;
+	case REG_QUEUE_DRIVER_LO:
+		set_lo(&q->avail_gpa, v);
+		break;
+	case REG_QUEUE_DRIVER_HI:
+		set_hi(&q->avail_gpa, v);
+		break;
+	case REG_QUEUE_DEVICE_LO:
+		set_lo(&q->used_gpa, v);
+		break;
+	case REG_QUEUE_DEVICE_HI:
+		set_hi(&q->used_gpa, v);
+		break;
+	default:
+		break;
+	}
+}
+
+static void write_locked(struct vmmio *s, struct virtio_dev *dev, unsigned reg, uint32_t v)
+{
+	struct vq *q;
+
+	switch (reg) {
+	case REG_DEV_FEATURES_SEL:
+		s->dev_feat_sel = v;
+		return;
+	case REG_DRV_FEATURES_SEL:
+		s->drv_feat_sel = v;
+		return;
+	case REG_QUEUE_SEL:
+		s->queue_sel = v;
+		return;
+	case REG_SHM_SEL:
+		s->shm_sel = v;
+		return;
+	default:
+		break;
+	}
+	q = selected(s, dev);
+	if (q && !(dev->status & VIRTIO_S_DRIVER_OK))
+		write_queue(q, reg, v);
+}
+
+struct kick_call {
+	struct virtio_dev *dev;
+	uint32_t queue;
+};
+
+static void kick_here(void *arg)
+{
+	struct kick_call *k = arg;
+
+	virtio_kick(k->dev, k->queue);
+}
+
+static void notify(struct virtio_dev *dev, uint32_t queue)
+{
+	struct kick_call k = {.dev = dev, .queue = queue};
+
+	if (queue >= dev->queue_cnt)
+		return;
+	if (dev->loop)
+		loop_call(dev->loop, kick_here, &k);
+	else
+		kick_here(&k);
+}
+
+static void write_reg(struct vmmio *s, struct virtio_dev *dev, unsigned reg, uint32_t v)
+{
+	uint32_t word;
+
+	switch (reg) {
+	case REG_STATUS:
+		/* Bits above the eight that exist are nobody's; but they are no reset either. */
+		if (v == 0 || (v & UINT8_MAX))
+			virtio_set_status(dev, (uint8_t)v);
+		return;
+	case REG_QUEUE_NOTIFY:
+		notify(dev, v);
+		return;
+	case REG_ISR_ACK:
+		(void)__atomic_fetch_and(&dev->isr, ~v, __ATOMIC_SEQ_CST);
+		return;
+	case REG_DRV_FEATURES:
+		(void)pthread_mutex_lock(&dev->lock);
+		word = s->drv_feat_sel;
+		(void)pthread_mutex_unlock(&dev->lock);
+		virtio_set_features(dev, word, v);
+		return;
+	default:
+		(void)pthread_mutex_lock(&dev->lock);
+		write_locked(s, dev, reg, v);
+		(void)pthread_mutex_unlock(&dev->lock);
+		return;
+	}
+}
+
+void vmmio_write(struct vmmio *s, uint64_t off, const void *buf, unsigned len)
+{
+	struct virtio_dev *dev = slot_dev(s);
+	le32_t v;
+
+	if (!dev || off >= VMMIO_WINDOW)
+		return;
+	if (off >= CONFIG_OFF) {
+		if (len <= 8)
+			virtio_cfg_store(dev, off - CONFIG_OFF, buf, len);
+		return;
+	}
+	if (len != 4 || off % 4)
+		return;
+	memcpy(&v, buf, sizeof(v));
+	write_reg(s, dev, (unsigned)off, le32_get(v));
+}
