@@ -67,8 +67,8 @@ LDFLAGS_ALL = $(LDFLAGS_$(MODE)) $(LDFLAGS)
 # ---- sources -------------------------------------------------------------------------------------
 # A folder's library is all of its files but main.c, which holds the program.
 DIRS := base virtio vmm mux runtime agent
-SRCS = $(filter-out %/main.c,$(wildcard $(1)/*.c))
-OBJS = $(patsubst %.c,$(O)/obj/%.o,$(call SRCS,$(1)))
+SRCS = $(filter-out %/main.c,$(wildcard $(1)/*.c $(1)/*.S))
+OBJS = $(patsubst %,$(O)/obj/%.o,$(basename $(call SRCS,$(1))))
 AR_LIB = $(O)/lib/lib$(1).a
 $(foreach d,$(DIRS),$(eval $(call AR_LIB,$(d)): $(call OBJS,$(d))))
 # Library order for the linker: users before what they use.

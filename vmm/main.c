@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The vmm program: a table of verbs. What a verb does is in its own file (cmds.h).
+ */
+#include <stdio.h>
+#include <string.h>
+#include "base/compiler.h"
+#include "base/log.h"
+#include "vmm/cmds.h"
+
+static int cmd_help(int argc, char **argv);
+
+static const struct {
+	const char *name;
+	int (*fn)(int argc, char **argv);
+	const char *help;
+} verbs[] = {
+	{"check", cmd_check, "find out whether this host can run guests"},
+	{"help", cmd_help, "this list"},
+};
+
+static void usage(FILE *f)
+{
+	fprintf(f, "usage: vmm <command> [options]\n\ncommands:\n");
+	for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
+		fprintf(f, "  %-10s %s\n", verbs[i].name, verbs[i].help);
+	fprintf(f, "\nvmm <command> --help describes a command; vmm --version the program.\n");
+}
+
+static int cmd_help(int argc, char **argv)
+{
+	if (argc > 1) {
+		fprintf(stderr, "vmm: help: unexpected argument '%s'\n", argv[1]);
+		return 2;
+	}
+	usage(stdout);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	log_setup(&(struct log_config){
+		.program = "vmm", .file_fd = -1, .level = LOG_LVL_INFO, .stderr_level = LOG_LVL_WARN});
+	if (argc < 2) {
+		usage(stderr);
+		return 2;
+	}
+	if (!strcmp(argv[1], "--version")) {
+		printf("vmm version " HUSK_VERSION "\n");
+		return 0;
+	}
+	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))
+		return cmd_help(1, argv);
+	for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {
+		if (!strcmp(argv[1], verbs[i].name))
+			return verbs[i].fn(argc - 1, argv + 1);
+	}
+	fprintf(stderr, "vmm: unknown command '%s'; see 'vmm help'\n", argv[1]);
+	return 2;
+}
