@@ -235,6 +235,8 @@ static void send_command(char **cmd)
 	for (; *cmd; cmd++)
 		send_frame(LAB_ARG, *cmd, strlen(*cmd));
 	send_frame(LAB_GO, NULL, 0);
+	if (!opt.use_stdin && !opt.tty)
+		send_frame(LAB_STDIN, NULL, 0);
 }
 
 static void start_qemu(char **words, int cnt)

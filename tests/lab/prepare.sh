@@ -129,11 +129,14 @@ lab_prepare() {
 			die "cpio failed"
 		lab_unpack_kernel "/boot/vmlinuz-$version" "$new/kernel"
 		rm -rf "$new/tree" "$new/labio-guest"
+		# What nobody started for a week was made for other files than there are now.
+		find "$cache" -mindepth 1 -maxdepth 1 -mtime +7 -exec rm -rf {} +
 		# Someone else may have been faster: then theirs is as good.
 		mv -T "$new" "$dir" 2>/dev/null || rm -rf "$new"
 		trap - EXIT
 	fi
 	[ -e "$dir/initrd" ] || die "cache '$dir' cannot be made"
+	touch "$dir"
 	LAB_KERNEL=$dir/kernel
 	LAB_INITRD=$dir/initrd
 	LAB_HOST=$dir/labio-host
