@@ -46,7 +46,7 @@ inner() {
 # Processes, mounts and state of husk that were not there before the script: named, removed, a failure.
 snapshot() {
     pgrep -x 'husk|vmm' | sort
-    ls -A /run/husk 2>/dev/null | sed 's/^/state:/'
+    find /run/husk -mindepth 1 -maxdepth 1 -printf 'state:%f\n' 2>/dev/null
 }
 
 leftovers() {
