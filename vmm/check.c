@@ -15,7 +15,7 @@
 static const char *const result_names[] = {"pass", "fail", "skip"};
 static const char *const level_names[] = {"ok", "note", "warning", "bad"};
 
-/* ---- verdict ----------------------------------------------------------------------------------- */
+/* ---- verdict --------------------------------------------------------------------------------- */
 /* The first thing without which no guest runs, or NULL. */
 static const char *first_reason(const struct check_report *r, char *buf, size_t len)
 {
@@ -45,12 +45,13 @@ void check_verdict(struct check_report *r)
 
 	r->can_run = !why;
 	if (why)
-		(void)snprintf(r->verdict, sizeof(r->verdict), "this host cannot run guests: %s", why);
+		(void)snprintf(r->verdict, sizeof(r->verdict), "this host cannot run guests: %s",
+			       why);
 	else
 		(void)snprintf(r->verdict, sizeof(r->verdict), "this host can run guests");
 }
 
-/* ---- text -------------------------------------------------------------------------------------- */
+/* ---- text ------------------------------------------------------------------------------------ */
 struct paint {
 	FILE *f;
 	bool colour;
@@ -66,7 +67,7 @@ static void line(const struct paint *p, enum check_level level, const char *mark
 		fprintf(p->f, "  \033[%sm%-4s\033[0m", codes[level], mark);
 	else
 		fprintf(p->f, "  %-4s", mark);
-	fprintf(p->f, " %-24s %s%s%s\n", name, text, *note && *text ? ": " : "", note);
+	fprintf(p->f, " %-25s %s%s%s\n", name, text, *note && *text ? ": " : "", note);
 }
 
 static void head(const struct paint *p, const char *title)
@@ -92,15 +93,17 @@ static void text_stages(const struct paint *p, const struct check_guest *g)
 	}
 }
 
-static void text_cost(const struct paint *p, const char *name, const struct check_cost *c)
+static void text_cost(const struct paint *p, const char *name, const struct check_cost *c,
+		      const char *slow)
 {
 	char buf[96];
 
 	if (!c->n)
 		return;
 	(void)snprintf(buf, sizeof(buf), "%.1f us (min %.1f, max %.1f, n=%u)",
-		       (double)c->median / 1000, (double)c->min / 1000, (double)c->max / 1000, c->n);
-	line(p, CHECK_OK, "", name, buf, "");
+		       (double)c->median / 1000, (double)c->min / 1000, (double)c->max / 1000,
+		       c->n);
+	line(p, *slow ? CHECK_WARN : CHECK_OK, *slow ? "!" : "", name, buf, slow);
 }
 
 static void text_costs(const struct paint *p, const struct check_guest *g)
@@ -108,10 +111,14 @@ static void text_costs(const struct paint *p, const struct check_guest *g)
 	if (!g->create_vm.n)
 		return;
 	head(p, "cost, median");
-	text_cost(p, "KVM_CREATE_VM", &g->create_vm);
-	text_cost(p, "KVM_CREATE_VCPU", &g->create_vcpu);
-	text_cost(p, "exit to user space", &g->exit_user);
-	text_cost(p, "exit within KVM", &g->exit_kernel);
+	text_cost(
+	    p, "KVM_CREATE_VM", &g->create_vm,
+	    g->create_vm.median < CHECK_CREATE_SLOW_NS
+		? ""
+		: "slow; known causes: cgroup2 without favordynmods, kvm.nx_huge_pages, nesting");
+	text_cost(p, "KVM_CREATE_VCPU", &g->create_vcpu, "");
+	text_cost(p, "exit to user space", &g->exit_user, "");
+	text_cost(p, "exit within KVM", &g->exit_kernel, "");
 }
 
 static void text_caps(const struct paint *p, const struct check_host *h)
@@ -128,11 +135,12 @@ static void text_caps(const struct paint *p, const struct check_host *h)
 		if (c->value)
 			line(p, CHECK_OK, "ok", c->name, c->required ? "required" : "useful", "");
 		else
-			line(p, c->required ? CHECK_BAD : CHECK_WARN, c->required ? "FAIL" : "!", c->name,
-			     "lost", c->lost);
+			line(p, c->required ? CHECK_BAD : CHECK_WARN, c->required ? "FAIL" : "!",
+			     c->name, "lost", c->lost);
 	}
-	(void)snprintf(buf, sizeof(buf), "%d vCPUs (%d recommended), %d memory slots, %d address bits",
-		       l->vcpus_max, l->vcpus_recommended, l->memslots, l->phys_bits);
+	(void)snprintf(buf, sizeof(buf),
+		       "%d vCPUs (%d recommended), %d memory slots, %d address bits", l->vcpus_max,
+		       l->vcpus_recommended, l->memslots, l->phys_bits);
 	line(p, CHECK_OK, "", "limits", buf, "");
 	(void)snprintf(buf, sizeof(buf), "%.3f MHz", (double)l->tsc_khz / 1000);
 	line(p, CHECK_OK, "", "TSC", l->tsc_khz ? buf : "rate unknown", "");
@@ -166,7 +174,7 @@ void check_print_text(const struct check_report *r, FILE *f, bool colour)
 		fprintf(f, "\n%s\n", r->verdict);
 }
 
-/* ---- JSON -------------------------------------------------------------------------------------- */
+/* ---- JSON ------------------------------------------------------------------------------------ */
 static void add_str(struct json_object *o, const char *key, const char *v)
 {
 	json_object_object_add(o, key, json_object_new_string(v));
@@ -292,7 +300,8 @@ int check_print_json(const struct check_report *r, FILE *f)
 	add_str(u, "reason", r->host.uring_reason);
 	json_object_object_add(o, "io_uring", u);
 	json_object_object_add(o, "host", json_host(&r->host));
-	text = json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE);
+	text = json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY |
+						     JSON_C_TO_STRING_NOSLASHESCAPE);
 	if (!text)
 		rc = -ENOMEM;
 	else if (fprintf(f, "%s\n", text) < 0)
@@ -301,16 +310,18 @@ int check_print_json(const struct check_report *r, FILE *f)
 	return rc;
 }
 
-/* ---- command ----------------------------------------------------------------------------------- */
+/* ---- command --------------------------------------------------------------------------------- */
 static void usage(FILE *f)
 {
-	fprintf(f, "usage: vmm check [--json] [--quick] [--device PATH]\n\n"
-		   "Finds out with a tiny guest of its own whether this host can run guests, and shows\n"
-		   "what is missing, costly or set badly.\n\n"
-		   "  --json          one JSON object instead of text\n"
-		   "  --quick         only the guest, and only the verdict\n"
-		   "  --device PATH   the KVM device (" CHECK_KVM_DEV ")\n\n"
-		   "Exit status: 0 when guests can run, 1 when not, 2 for misuse.\n");
+	fprintf(
+	    f,
+	    "usage: vmm check [--json] [--quick] [--device PATH]\n\n"
+	    "Finds out with a tiny guest of its own whether this host can run guests, and shows\n"
+	    "what is missing, costly or set badly.\n\n"
+	    "  --json          one JSON object instead of text\n"
+	    "  --quick         only the guest, and only the verdict\n"
+	    "  --device PATH   the KVM device (" CHECK_KVM_DEV ")\n\n"
+	    "Exit status: 0 when guests can run, 1 when not, 2 for misuse.\n");
 }
 
 int cmd_check(int argc, char **argv)
@@ -323,10 +334,11 @@ int cmd_check(int argc, char **argv)
 	bool json = false, quick = false;
 	struct check_report *r;
 	const char *dev = CHECK_KVM_DEV;
+	unsigned flags;
 	int c, rc = 0;
 
 	optind = 1;
-	while ((c = getopt_long(argc, argv, "h", opts, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, ":h", opts, NULL)) != -1) {
 		switch (c) {
 		case 'j':
 			json = true;
@@ -341,6 +353,9 @@ int cmd_check(int argc, char **argv)
 			usage(stdout);
 			return 0;
 		default:
+			fprintf(stderr, "vmm: check: %s '%s'\n",
+				c == ':' ? "no value for option" : "unknown option",
+				argv[optind - 1]);
 			return 2;
 		}
 	}
@@ -358,8 +373,9 @@ int cmd_check(int argc, char **argv)
 		return 1;
 	}
 	r->dev = dev;
-	(void)check_guest_run(dev, quick ? CHECK_QUICK : 0, &r->guest);
-	check_host_run(dev, &r->host);
+	flags = quick ? CHECK_QUICK : 0;
+	(void)check_guest_run(dev, flags, &r->guest);
+	check_host_run(dev, flags, &r->host);
 	check_verdict(r);
 	if (quick)
 		printf("%s\n", r->verdict);

@@ -6,8 +6,8 @@
  * emulator, or an instruction that every kernel uses stops the VM. So the answer comes from a tiny
  * guest of our own, in memory, one stage per thing that a kernel needs, each under a watchdog.
  *
- * The caller's thread runs it all; nothing is left behind. While a guest runs, the signal CHECK_SIGNAL
- * has a handler of ours (the former one comes back afterwards).
+ * The caller's thread runs it all; nothing is left behind. While a guest runs, the signal
+ * CHECK_SIGNAL has a handler of ours (the former one comes back afterwards).
  */
 #ifndef HUSK_VMM_CHECK_H
 #define HUSK_VMM_CHECK_H
@@ -22,9 +22,9 @@
 #define CHECK_SIGNAL  (SIGRTMIN + 7)
 
 /*
- * Wall time that one stage may take. A stage is a few hundred instructions: microseconds on hardware,
- * a few milliseconds where the host's CPU is itself emulated. After the first stage that used it up,
- * the others, whose result no longer decides, get the shorter one.
+ * Wall time that one stage may take. A stage is a few hundred instructions: microseconds on
+ * hardware, a few milliseconds where the host's CPU is itself emulated. After the first stage that
+ * used it up, the others, whose result no longer decides, get the shorter one.
  */
 #define CHECK_STAGE_MS       2500u
 #define CHECK_STAGE_SHORT_MS 200u
@@ -53,17 +53,19 @@ struct check_guest {
 	struct err err; /* set when the VM could not even be made; then no stage has run */
 	struct check_stage stage[CHECK_STAGES];
 	unsigned stage_cnt;
-	double mips;                         /* kernel code, million instructions a second; 0 = unknown */
+	double mips; /* kernel code, million instructions a second; 0 = unknown */
 	struct check_cost create_vm, create_vcpu;
 	struct check_cost exit_user, exit_kernel; /* per exit */
 };
 
 /* Stops at the first required stage that fails, and measures nothing beyond the speed. */
 #define CHECK_QUICK 1u
+/* Above this a VM's creation is worth a warning: on hardware it takes well below a millisecond. */
+#define CHECK_CREATE_SLOW_NS 5000000u
 
 /*
- * Opens @dev (CHECK_KVM_DEV, another path in tests) and runs every stage. Returns 0 when each required
- * stage has passed, else a negative errno with details in @g.
+ * Opens @dev (CHECK_KVM_DEV, another path in tests) and runs every stage. Returns 0 when each
+ * required stage has passed, else a negative errno with details in @g.
  */
 int check_guest_run(const char *dev, unsigned flags, struct check_guest *g);
 
@@ -71,12 +73,12 @@ int check_guest_run(const char *dev, unsigned flags, struct check_guest *g);
 const char *check_guest_reason(const struct check_guest *g, char *buf, size_t len);
 
 /*
- * The quick form, for a caller whose own guest died strangely (KVM_EXIT_INTERNAL_ERROR, no progress):
- * milliseconds on a whole host. Returns 0, or -errno with the one clear sentence in @e.
+ * The quick form, for a caller whose own guest died strangely (KVM_EXIT_INTERNAL_ERROR, no
+ * progress): milliseconds on a whole host. Returns 0, or -errno with the one clear sentence in @e.
  */
 int kvm_probe(struct err *e);
 
-/* ---- the host ---------------------------------------------------------------------------------- */
+/* ---- the host -------------------------------------------------------------------------------- */
 enum check_level { CHECK_OK, CHECK_NOTE, CHECK_WARN, CHECK_BAD };
 
 struct check_cap {
@@ -110,10 +112,13 @@ struct check_host {
 	unsigned item_cnt;
 };
 
-/* Capabilities and limits of @dev (left empty when it cannot be opened), io_uring, settings. */
-void check_host_run(const char *dev, struct check_host *h);
+/*
+ * Capabilities and limits of @dev (left empty when it cannot be opened), io_uring, settings. With
+ * CHECK_QUICK only what the verdict needs: capabilities and io_uring.
+ */
+void check_host_run(const char *dev, unsigned flags, struct check_host *h);
 
-/* ---- the report -------------------------------------------------------------------------------- */
+/* ---- the report ------------------------------------------------------------------------------ */
 struct check_report {
 	const char *dev;
 	struct check_guest guest;
@@ -130,8 +135,8 @@ void check_print_text(const struct check_report *r, FILE *f, bool colour);
 int check_print_json(const struct check_report *r, FILE *f);
 
 /*
- * Opens @dev for KVM and checks that it is one, API version 12. Returns the descriptor or -errno with
- * the sentence in @e.
+ * Opens @dev for KVM and checks that it is one, API version 12. Returns the descriptor or -errno
+ * with the sentence in @e.
  */
 int check_open_kvm(const char *dev, struct err *e);
 

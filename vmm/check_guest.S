@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The tiny guest of `vmm check`: one routine per stage, each of which needs one thing of the CPU that
- * an ordinary kernel needs, and answers on CG_PORT_DONE. The host copies it to CG_BASE afresh for
- * every stage and starts the stage in long mode (CG_LONG_MODE: in 32-bit protected mode without
+ * The tiny guest of `vmm check`: one routine per stage, each of which needs one thing of the CPU
+ * that an ordinary kernel needs, and answers on CG_PORT_DONE. The host copies it to CG_BASE afresh
+ * for every stage and starts the stage in long mode (CG_LONG_MODE: in 32-bit protected mode without
  * paging) with the stack at CG_STACK and interrupts off.
  *
  * "step" is stored before each thing that may go wrong, so that the host can name it.
@@ -101,7 +101,7 @@ idt:
 	.fill	(CG_VEC_USER - CG_VEC_SPURIOUS - 1) * 16, 1, 0
 	GATE	G(from_user), 0xee
 
-/* ---- exceptions and interrupts ----------------------------------------------------------------- */
+/* ---- exceptions and interrupts --------------------------------------------------------------- */
 	.code64
 	.balign	16
 stubs:
@@ -176,7 +176,7 @@ enter_user:
 	push	%rax
 	iretq
 
-/* ---- stages ------------------------------------------------------------------------------------ */
+/* ---- stages ---------------------------------------------------------------------------------- */
 	.code32
 long_mode:
 	STEP	1
@@ -300,20 +300,22 @@ syscall_sysret:
 	mov	$0x1111, %edi
 	mov	$1, %ebx
 	syscall
-2:	STEP	5
+2:	STEP	7
 	cmp	$0x2222, %edi
 	jne	4f
 	xor	%ebx, %ebx
 4:	int	$CG_VEC_USER
 	jmp	wrong
 3:	STEP	4			/* in the kernel, on the user's stack */
-	WANT	%rcx, %r8
-	cmp	$0x1111, %edi
-	jne	wrong
 	mov	%cs, %eax
 	cmp	$CG_SEL_CODE, %eax
 	jne	wrong
+	STEP	5
+	WANT	%rcx, %r8
+	cmp	$0x1111, %edi
+	jne	wrong
 	mov	$0x2222, %edi
+	STEP	6
 	sysretq
 
 popcnt_insn:
@@ -439,7 +441,7 @@ readonly:
 	mov	$CG_LAPIC, %edx
 	movl	$(0x100 | CG_VEC_SPURIOUS), 0xf0(%rdx)
 	.endm
-	/* Sleeps until the first interrupt. STI takes effect after HLT has begun: nothing is missed. */
+	/* Sleeps until the first interrupt; none is missed, as STI waits for HLT to begin. */
 	.macro SLEEP
 11:	cmpq	$0, CG_SH_COUNT
 	jne	12f

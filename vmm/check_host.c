@@ -101,7 +101,7 @@ static void chosen(char *s)
 	}
 }
 
-/* ---- KVM --------------------------------------------------------------------------------------- */
+/* ---- KVM ------------------------------------------------------------------------------------- */
 static void check_caps(int kvm_fd, struct check_host *h)
 {
 	int v;
@@ -146,7 +146,7 @@ static int phys_bits(int kvm_fd)
 	return 0;
 }
 
-/* ---- io_uring ---------------------------------------------------------------------------------- */
+/* ---- io_uring -------------------------------------------------------------------------------- */
 static void check_uring(struct check_host *h)
 {
 	static const struct {
@@ -169,8 +169,9 @@ static void check_uring(struct check_host *h)
 
 	if (rc < 0) {
 		(void)first_line("/proc/sys/kernel/io_uring_disabled", sysctl, sizeof(sysctl));
-		(void)snprintf(h->uring_reason, sizeof(h->uring_reason), "io_uring is refused: %s%s%s",
-			       strerror(-rc), sysctl[0] ? ", kernel.io_uring_disabled=" : "", sysctl);
+		(void)snprintf(h->uring_reason, sizeof(h->uring_reason),
+			       "io_uring is refused: %s%s%s", strerror(-rc),
+			       sysctl[0] ? ", kernel.io_uring_disabled=" : "", sysctl);
 		return;
 	}
 	h->uring_works = true;
@@ -192,7 +193,7 @@ static void check_uring(struct check_host *h)
 	io_uring_queue_exit(&ring);
 }
 
-/* ---- settings ---------------------------------------------------------------------------------- */
+/* ---- settings -------------------------------------------------------------------------------- */
 static bool cpu_flag(const char *flag)
 {
 	auto_free char *text = NULL;
@@ -243,20 +244,25 @@ static void check_kvm_params(struct check_host *h)
 	for (size_t i = 0; i < ARRAY_LEN(paging); i++) {
 		if (first_line(paging[i], v, sizeof(v)))
 			value(item(h, strrchr(paging[i], '/') + 1, is_on(v) ? CHECK_OK : CHECK_WARN,
-				   is_on(v) ? "" : "without nested paging every page fault is an exit"),
+				   is_on(v) ? ""
+					    : "without nested paging every page fault is an exit"),
 			      "%s", v);
 		if (first_line(nested[i], v, sizeof(v)))
 			value(item(h, "nested", CHECK_OK, ""), "%s", v);
 	}
 	if (first_line("/sys/module/kvm/parameters/nx_huge_pages", v, sizeof(v)))
-		value(item(h, "kvm.nx_huge_pages", is_on(v) ? CHECK_WARN : CHECK_OK,
-			   is_on(v) ? "code pages are split and each VM gets a kernel thread: slower "
-				      "KVM_CREATE_VM; 'never' if the CPU is not affected by iTLB multihit"
-				    : ""),
-		      "%s", v);
+		value(
+		    item(h, "kvm.nx_huge_pages", is_on(v) ? CHECK_WARN : CHECK_OK,
+			 is_on(v)
+			     ? "code pages are split and each VM gets a kernel thread: slower "
+			       "KVM_CREATE_VM; 'never' if the CPU is not affected by iTLB multihit"
+			     : ""),
+		    "%s", v);
 	if (first_line("/sys/module/kvm/parameters/halt_poll_ns", v, sizeof(v)))
 		value(item(h, "kvm.halt_poll_ns", strcmp(v, "0") ? CHECK_NOTE : CHECK_OK,
-			   strcmp(v, "0") ? "idle vCPUs burn up to so much host CPU before they sleep" : ""),
+			   strcmp(v, "0")
+			       ? "idle vCPUs burn up to so much host CPU before they sleep"
+			       : ""),
 		      "%s", v);
 }
 
@@ -291,7 +297,9 @@ static void check_memory(struct check_host *h)
 	if (first_line("/sys/kernel/mm/transparent_hugepage/enabled", v, sizeof(v))) {
 		chosen(v);
 		value(item(h, "transparent hugepages", strcmp(v, "never") ? CHECK_OK : CHECK_WARN,
-			   strcmp(v, "never") ? "" : "guest memory in 4 KiB pages: slower boots and walks"),
+			   strcmp(v, "never")
+			       ? ""
+			       : "guest memory in 4 KiB pages: slower boots and walks"),
 		      "%s", v);
 	}
 	if (first_line("/sys/kernel/mm/transparent_hugepage/defrag", v, sizeof(v))) {
@@ -302,11 +310,14 @@ static void check_memory(struct check_host *h)
 		value(item(h, "vm.nr_hugepages", CHECK_OK, ""), "%s", v);
 	if (first_line("/sys/kernel/mm/ksm/run", v, sizeof(v)))
 		value(item(h, "ksm", strcmp(v, "1") ? CHECK_OK : CHECK_WARN,
-			   strcmp(v, "1") ? "" : "pages merged across guests are a side channel between them"),
+			   strcmp(v, "1")
+			       ? ""
+			       : "pages merged across guests are a side channel between them"),
 		      "%s", strcmp(v, "1") ? "off" : "running");
 	if (first_line("/proc/sys/vm/overcommit_memory", v, sizeof(v)))
 		value(item(h, "vm.overcommit_memory", strcmp(v, "2") ? CHECK_OK : CHECK_WARN,
-			   strcmp(v, "2") ? "" : "guests' memory is charged in full before it is used"),
+			   strcmp(v, "2") ? ""
+					  : "guests' memory is charged in full before it is used"),
 		      "%s", v);
 	if (first_line("/proc/sys/vm/max_map_count", v, sizeof(v)))
 		value(item(h, "vm.max_map_count", CHECK_OK, ""), "%s", v);
@@ -320,7 +331,8 @@ static void check_rlimit(struct check_host *h, const char *name, int which, rlim
 
 	if (getrlimit(which, &r))
 		return;
-	it = item(h, name, r.rlim_max < least ? CHECK_WARN : CHECK_OK, r.rlim_max < least ? note : "");
+	it = item(h, name, r.rlim_max < least ? CHECK_WARN : CHECK_OK,
+		  r.rlim_max < least ? note : "");
 	if (r.rlim_max == RLIM_INFINITY)
 		value(it, "unlimited");
 	else
@@ -339,7 +351,8 @@ static void check_mitigations(struct check_host *h)
 		if (!first_line(path, v, sizeof(v)) || !strcmp(v, "Not affected"))
 			continue;
 		value(item(h, names[i], strncmp(v, "Vulnerable", 10) ? CHECK_OK : CHECK_WARN,
-			   strncmp(v, "Vulnerable", 10) ? "" : "a guest may read what is not its own"),
+			   strncmp(v, "Vulnerable", 10) ? ""
+							: "a guest may read what is not its own"),
 		      "%s", v);
 	}
 	if (first_line("/sys/devices/system/cpu/smt/control", v, sizeof(v)))
@@ -369,18 +382,21 @@ static void check_device(const char *dev, struct check_host *h)
 	      "mode %03o, user %u, group %u", st.st_mode & 0777u, st.st_uid, st.st_gid);
 }
 
-void check_host_run(const char *dev, struct check_host *h)
+void check_host_run(const char *dev, unsigned flags, struct check_host *h)
 {
 	auto_fd kvm_fd = -1;
 
 	*h = (struct check_host){.cap_cnt = 0};
 	kvm_fd = check_open_kvm(dev, NULL);
-	if (kvm_fd >= 0) {
+	if (kvm_fd >= 0)
 		check_caps(kvm_fd, h);
+	check_uring(h);
+	if (flags & CHECK_QUICK)
+		return;
+	if (kvm_fd >= 0) {
 		check_limits(kvm_fd, &h->limits);
 		h->limits.phys_bits = phys_bits(kvm_fd);
 	}
-	check_uring(h);
 	check_machine(h);
 	check_device(dev, h);
 	check_kvm_params(h);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The stages of `vmm check`: which parts of a CPU, of KVM and of its LAPIC an ordinary guest needs, and
- * how each is proved with the payload (check_guest.S).
+ * The stages of `vmm check`: which parts of a CPU, of KVM and of its LAPIC an ordinary guest needs,
+ * and how each is proved with the payload (check_guest.S).
  *
  * Every stage starts from a known state of the same vCPU, so that one that fails hides no other.
  */
@@ -22,7 +22,7 @@
 #define EXITS        500u
 #define EXIT_REPEATS 5u
 #define TIMER_NS     1000000u /* KVM's APIC timer counts nanoseconds: its bus runs at 1 GHz */
-#define STEPS        6u
+#define STEPS        7u
 
 struct ctx {
 	struct check_vm *vm;
@@ -38,7 +38,7 @@ struct stage_def {
 	bool irqchip;               /* needs the LAPIC */
 	uint32_t leaf;              /* CPUID bit without which the stage is skipped; 0 = none */
 	uint8_t reg, bit;
-	/* Instead of a plain run; fills @end as check_vm_run() does. Negative: skipped, reason in note. */
+	/* Instead of a plain run; fills @end likewise. Negative: skipped, the reason is in note. */
 	int (*run)(struct ctx *c, const struct stage_def *d, struct check_end *end);
 	const char *at[STEPS];      /* what the guest does from step 1, 2… on */
 };
@@ -65,10 +65,11 @@ static int run_speed(struct ctx *c, const struct stage_def *d, struct check_end 
 		end->ok = false;
 		end->elsewhere = true;
 		(void)snprintf(end->reason, sizeof(end->reason),
-			       "only %.1f million instructions a second: KVM emulates kernel code instead of "
-			       "running it", best);
+			       "only %.1f million instructions a second: KVM emulates kernel code "
+			       "instead of running it", best);
 	} else {
-		(void)snprintf(c->note, sizeof(c->note), "%.0f million instructions a second", best);
+		(void)snprintf(c->note, sizeof(c->note), "%.0f million instructions a second",
+			       best);
 	}
 	return 0;
 }
@@ -80,8 +81,8 @@ static int run_mmio(struct ctx *c, const struct stage_def *d, struct check_end *
 		end->ok = false;
 		end->elsewhere = true;
 		(void)snprintf(end->reason, sizeof(end->reason),
-			       "%u accesses arrived instead of 2, with the value 0x%" PRIx64, end->mmio,
-			       end->mmio_write);
+			       "%u accesses arrived instead of 2, with the value 0x%" PRIx64,
+			       end->mmio, end->mmio_write);
 	}
 	return 0;
 }
@@ -105,8 +106,8 @@ static int run_event(struct ctx *c, const struct stage_def *d, struct check_end 
 		end->ok = false;
 		end->elsewhere = true;
 		(void)snprintf(end->reason, sizeof(end->reason),
-			       "the write did not arrive as an event (%" PRIu64 " events, %u exits)", n,
-			       end->mmio);
+			       "the write did not arrive as an event (%" PRIu64 " events, %u exits)",
+			       n, end->mmio);
 	}
 	return 0;
 }
@@ -114,7 +115,8 @@ static int run_event(struct ctx *c, const struct stage_def *d, struct check_end 
 static int run_readonly(struct ctx *c, const struct stage_def *d, struct check_end *end)
 {
 	if (!c->vm->ro) {
-		(void)snprintf(end->reason, sizeof(end->reason), "KVM has no read-only memory slots");
+		(void)snprintf(end->reason, sizeof(end->reason),
+			       "KVM has no read-only memory slots");
 		end->elsewhere = true;
 		return 0;
 	}
@@ -123,7 +125,8 @@ static int run_readonly(struct ctx *c, const struct stage_def *d, struct check_e
 		end->ok = false;
 		end->elsewhere = true;
 		(void)snprintf(end->reason, sizeof(end->reason),
-			       "a write to a read-only slot caused %u exits instead of 1", end->mmio);
+			       "a write to a read-only slot caused %u exits instead of 1",
+			       end->mmio);
 	}
 	c->vm->ro[0] = CG_RO_MAGIC;
 	return 0;
@@ -150,7 +153,8 @@ static int run_timer(struct ctx *c, const struct stage_def *d, struct check_end 
 		int khz = ioctl(c->vm->vcpu_fd, KVM_GET_TSC_KHZ, 0);
 
 		if (khz <= 0) {
-			(void)snprintf(c->note, sizeof(c->note), "KVM does not tell the TSC's rate");
+			(void)snprintf(c->note, sizeof(c->note),
+				       "KVM does not tell the TSC's rate");
 			return -1;
 		}
 		param = (uint64_t)khz * TIMER_NS / 1000000;
@@ -164,19 +168,21 @@ static int run_timer(struct ctx *c, const struct stage_def *d, struct check_end 
 			       "the timer of %u us fired after %" PRIu64 " us", TIMER_NS / 1000,
 			       end->ns / 1000);
 	} else if (end->ok) {
-		(void)snprintf(c->note, sizeof(c->note), "asleep for %u us, woken after %" PRIu64 " us",
-			       TIMER_NS / 1000, end->ns / 1000);
+		(void)snprintf(c->note, sizeof(c->note),
+			       "asleep for %u us, woken after %" PRIu64 " us", TIMER_NS / 1000,
+			       end->ns / 1000);
 	}
 	return 0;
 }
 
+/* clang-format off: version 14 crashes on this table */
 static const struct stage_def defs[] = {
 	{.name = "long-mode", .what = "64-bit mode, entered from 32 bits", .entry = CG_LONG_MODE,
 	 .required = true,
-	 .at = {"the first 32-bit instructions (LGDT, CR4, CR3)", "WRMSR to EFER", "switching paging on",
-		"the far jump to 64-bit code", "LIDT and LTR", "64-bit code"}},
-	{.name = "speed", .what = "kernel code runs on the CPU", .entry = CG_SPEED, .required = true,
-	 .run = run_speed, .at = {"a loop that counts"}},
+	 .at = {"the first 32-bit instructions (LGDT, CR4, CR3)", "WRMSR to EFER",
+		"switching paging on", "the far jump to 64-bit code", "LIDT and LTR", "64-bit code"}},
+	{.name = "speed", .what = "kernel code runs on the CPU", .entry = CG_SPEED,
+	 .required = true, .run = run_speed, .at = {"a loop that counts"}},
 	{.name = "invalid-opcode", .what = "exception #UD", .entry = CG_INVALID_OPCODE,
 	 .required = true, .at = {"ud2", "the return from #UD"}},
 	{.name = "page-fault", .what = "exception #PF", .entry = CG_PAGE_FAULT, .required = true,
@@ -187,19 +193,21 @@ static const struct stage_def defs[] = {
 	 .at = {"IRET to ring 3", "int 0x80 from ring 3"}},
 	{.name = "syscall", .what = "SYSCALL and SYSRET", .entry = CG_SYSCALL, .required = true,
 	 .at = {"WRMSR to STAR, LSTAR and SFMASK", "IRET to ring 3",
-		"SYSCALL, which the guest's kernel did not get", "SYSRET", "ring 3 after SYSRET"}},
-	{.name = "popcnt", .what = "popcnt", .entry = CG_POPCNT, .required = true, .leaf = 1, .reg = 2,
-	 .bit = 23, .at = {"popcnt"}},
+		"SYSCALL, which the guest's kernel did not get",
+		"the kernel's SYSCALL entry, which runs in ring 3", "the registers after SYSCALL",
+		"SYSRET", "ring 3 after SYSRET"}},
+	{.name = "popcnt", .what = "popcnt", .entry = CG_POPCNT, .required = true,
+	 .leaf = 1, .reg = 2, .bit = 23, .at = {"popcnt"}},
 	{.name = "fpu", .what = "x87 and fwait", .entry = CG_FPU, .required = true,
 	 .at = {"fninit", "x87 arithmetic", "fwait", "fistp"}},
 	{.name = "fxsave", .what = "FXSAVE and FXRSTOR", .entry = CG_FXSAVE, .required = true,
 	 .at = {"SSE", "fxsave", "fxrstor"}},
-	{.name = "xsave", .what = "XSAVE and XRSTOR", .entry = CG_XSAVE, .required = true, .leaf = 1,
-	 .reg = 2, .bit = 26, .at = {"CR4.OSXSAVE", "xsetbv", "xsave", "xrstor"}},
-	{.name = "cmpxchg16b", .what = "cmpxchg16b", .entry = CG_CMPXCHG16B, .required = true, .leaf = 1,
-	 .reg = 2, .bit = 13, .at = {"cmpxchg16b"}},
-	{.name = "smap", .what = "stac and clac", .entry = CG_SMAP, .required = true, .leaf = 7, .reg = 1,
-	 .bit = 20, .at = {"stac", "clac"}},
+	{.name = "xsave", .what = "XSAVE and XRSTOR", .entry = CG_XSAVE, .required = true,
+	 .leaf = 1, .reg = 2, .bit = 26, .at = {"CR4.OSXSAVE", "xsetbv", "xsave", "xrstor"}},
+	{.name = "cmpxchg16b", .what = "cmpxchg16b", .entry = CG_CMPXCHG16B, .required = true,
+	 .leaf = 1, .reg = 2, .bit = 13, .at = {"cmpxchg16b"}},
+	{.name = "smap", .what = "stac and clac", .entry = CG_SMAP, .required = true,
+	 .leaf = 7, .reg = 1, .bit = 20, .at = {"stac", "clac"}},
 	{.name = "mmio", .what = "device registers", .entry = CG_MMIO_EXIT, .required = true,
 	 .run = run_mmio, .at = {"an MMIO write", "an MMIO read"}},
 	{.name = "ioeventfd", .what = "queue notifications", .entry = CG_EVENT, .required = true,
@@ -209,14 +217,16 @@ static const struct stage_def defs[] = {
 	 .at = {"a read of read-only memory", "a write to read-only memory",
 		"a read after a dropped write"}},
 	{.name = "msi", .what = "an interrupt wakes from HLT", .entry = CG_MSI, .required = true,
-	 .irqchip = true, .run = run_msi, .at = {"switching the LAPIC on", "HLT until an interrupt"}},
-	{.name = "timer", .what = "the LAPIC timer wakes from HLT", .entry = CG_ONESHOT, .required = true,
-	 .irqchip = true, .run = run_timer,
+	 .irqchip = true, .run = run_msi,
+	 .at = {"switching the LAPIC on", "HLT until an interrupt"}},
+	{.name = "timer", .what = "the LAPIC timer wakes from HLT", .entry = CG_ONESHOT,
+	 .required = true, .irqchip = true, .run = run_timer,
 	 .at = {"starting the LAPIC timer", "HLT until the LAPIC timer"}},
 	{.name = "tsc-deadline", .what = "the TSC deadline timer does too", .entry = CG_DEADLINE,
 	 .irqchip = true, .leaf = 1, .reg = 2, .bit = 24, .run = run_timer,
 	 .at = {"WRMSR to IA32_TSC_DEADLINE", "HLT until the TSC deadline"}},
 };
+/* clang-format on */
 _Static_assert(ARRAY_LEN(defs) == CHECK_STAGES, "CHECK_STAGES");
 
 static void run_stage(struct ctx *c, const struct stage_def *d, struct check_stage *s)
@@ -250,7 +260,8 @@ static void run_stage(struct ctx *c, const struct stage_def *d, struct check_sta
 	if (end.ok)
 		(void)snprintf(s->reason, sizeof(s->reason), "%s", c->note);
 	else if (step >= 1 && step <= STEPS && d->at[step - 1] && !end.elsewhere)
-		(void)snprintf(s->reason, sizeof(s->reason), "%s at %s", end.reason, d->at[step - 1]);
+		(void)snprintf(s->reason, sizeof(s->reason), "%s at %s", end.reason,
+			       d->at[step - 1]);
 	else
 		(void)snprintf(s->reason, sizeof(s->reason), "%s", end.reason);
 	if (end.timed_out)

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The VM of `vmm check`: makes it, puts it back to a known state, runs the payload under a watchdog.
+ * The VM of `vmm check`: made, put back to a known state, run under a watchdog.
  *
- * One thread, the caller's. The watchdog is a POSIX timer that signals this very thread; its handler
- * sets immediate_exit, so that the signal is not lost when it comes just before KVM_RUN. Register
- * formats: Documentation/virt/kvm/api.rst; APIC numbers: Intel SDM volume 3, chapter 11.
+ * One thread, the caller's. The watchdog is a POSIX timer that signals this very thread; its
+ * handler sets immediate_exit, so that the signal is not lost when it comes just before KVM_RUN.
+ * Structures: Documentation/virt/kvm/api.rst; descriptors and control registers: Intel SDM volume
+ * 3, chapters 2 to 4.
  */
 #include "vmm/check_vm.h"
 #include <errno.h>
@@ -54,20 +55,48 @@ struct check_cost check_cost_of(uint64_t *v, unsigned n)
 	return c;
 }
 
+/*
+ * The name of group @gid from /etc/group, else its number. Not getgrgid(): a static program cannot
+ * load what that needs.
+ */
+static void group_name(gid_t gid, char *buf, size_t len)
+{
+	auto_free char *text = NULL;
+	char name[64];
+	unsigned id;
+
+	(void)snprintf(buf, len, "%u", gid);
+	if (fd_read_file(AT_FDCWD, "/etc/group", 1u << 20, &text, NULL))
+		return;
+	for (const char *p = text; p; p = strchr(p, '\n')) {
+		p += *p == '\n';
+		if (sscanf(p, "%63[^:\n]:%*[^:\n]:%u:", name, &id) == 2 && id == gid) {
+			(void)snprintf(buf, len, "'%s'", name);
+			return;
+		}
+	}
+}
+
 static int open_error(const char *dev, int rc, struct err *e)
 {
 	struct stat st;
+	char group[80];
 
 	if (rc == -ENOENT)
-		return err_set(e, rc,
-			       "%s does not exist: load kvm_intel or kvm_amd, or turn virtualization on in "
-			       "the firmware or the outer hypervisor", dev);
+		return err_set(
+		    e, rc,
+		    "%s does not exist: load kvm_intel or kvm_amd, or turn virtualization on "
+		    "in the firmware or the outer hypervisor",
+		    dev);
 	if (rc == -ENODEV || rc == -ENXIO)
 		return err_set(e, rc, "%s has no driver: load kvm_intel or kvm_amd", dev);
 	if ((rc == -EACCES || rc == -EPERM) && !stat(dev, &st)) {
-		return err_set(e, rc,
-			       "%s: no permission (mode %03o, user %u, group %u; we are user %u): join that "
-			       "group", dev, st.st_mode & 0777u, st.st_uid, st.st_gid, geteuid());
+		group_name(st.st_gid, group, sizeof(group));
+		if (st.st_mode & 0060)
+			return err_set(e, rc, "%s: no permission for user %u: join the group %s",
+				       dev, geteuid(), group);
+		return err_set(e, rc, "%s: no permission for user %u: its mode is %03o", dev,
+			       geteuid(), st.st_mode & 0777u);
 	}
 	return err_sys(e, rc, "%s: cannot open", dev);
 }
@@ -88,7 +117,7 @@ int check_open_kvm(const char *dev, struct err *e)
 	return fd_take(&fd);
 }
 
-/* ---- making it --------------------------------------------------------------------------------- */
+/* ---- making it ------------------------------------------------------------------------------- */
 static int create_vm(int kvm_fd, bool *ret_irqchip, struct err *e)
 {
 	struct kvm_enable_cap split = {.cap = KVM_CAP_SPLIT_IRQCHIP, .args = {24}};
@@ -100,7 +129,8 @@ static int create_vm(int kvm_fd, bool *ret_irqchip, struct err *e)
 	if (vm_fd < 0) {
 		rc = -errno;
 		if (rc == -EBUSY)
-			return err_set(e, rc, "KVM cannot make a VM: another hypervisor holds the CPU's "
+			return err_set(e, rc,
+				       "KVM cannot make a VM: another hypervisor holds the CPU's "
 				       "virtualization");
 		return err_sys(e, rc, "KVM cannot make a VM");
 	}
@@ -151,7 +181,8 @@ static int set_slot(struct check_vm *vm, uint32_t slot, uint32_t flags, uint64_t
 static int make_memory(struct check_vm *vm, struct err *e)
 {
 	int rc;
-	void *p = mmap(NULL, CG_RAM_LEN, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void *p =
+	    mmap(NULL, CG_RAM_LEN, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (p == MAP_FAILED)
 		return err_sys(e, -errno, "memory for the test guest");
@@ -215,7 +246,7 @@ static int make_vcpu(struct check_vm *vm, struct err *e)
 	return 0;
 }
 
-/* ---- watchdog ---------------------------------------------------------------------------------- */
+/* ---- watchdog -------------------------------------------------------------------------------- */
 static void on_signal(int sig, siginfo_t *si, void *ctx)
 {
 	(void)sig;
@@ -255,7 +286,7 @@ static void watchdog_set(struct check_vm *vm, unsigned ms)
 		vm->run->immediate_exit = 0;
 }
 
-/* ---- known state ------------------------------------------------------------------------------- */
+/* ---- known state ----------------------------------------------------------------------------- */
 static void put64(struct check_vm *vm, uint32_t gpa, uint64_t v)
 {
 	memcpy(vm->ram + gpa, &v, sizeof(v));
@@ -345,12 +376,13 @@ static int reset(struct check_vm *vm, unsigned entry, uint64_t param)
 	if (vm->irqchip && (ioctl(vm->vcpu_fd, KVM_SET_LAPIC, &vm->lapic) < 0 ||
 			    ioctl(vm->vcpu_fd, KVM_SET_MP_STATE, &mp) < 0))
 		return -errno;
-	if (ioctl(vm->vcpu_fd, KVM_SET_SREGS, &s) < 0 || ioctl(vm->vcpu_fd, KVM_SET_REGS, &regs) < 0)
+	if (ioctl(vm->vcpu_fd, KVM_SET_SREGS, &s) < 0 ||
+	    ioctl(vm->vcpu_fd, KVM_SET_REGS, &regs) < 0)
 		return -errno;
 	return 0;
 }
 
-/* ---- running ----------------------------------------------------------------------------------- */
+/* ---- running --------------------------------------------------------------------------------- */
 static void vsay(struct check_end *end, const char *fmt, va_list ap) PRINTF_LIKE(2, 0);
 static void vsay(struct check_end *end, const char *fmt, va_list ap)
 {
@@ -391,7 +423,8 @@ static bool handle_io(struct check_vm *vm, int (*mark)(struct check_vm *vm), str
 
 	if (run->io.direction != KVM_EXIT_IO_OUT || run->io.size != 4 ||
 	    run->io.data_offset > vm->run_len - 4)
-		return over(end, "an access to port 0x%x that the guest does not make", run->io.port);
+		return over(end, "an access to port 0x%x that the guest does not make",
+			    run->io.port);
 	memcpy(&v, (const uint8_t *)run + run->io.data_offset, sizeof(v));
 	switch (run->io.port) {
 	case CG_PORT_DONE:
@@ -403,7 +436,8 @@ static bool handle_io(struct check_vm *vm, int (*mark)(struct check_vm *vm), str
 		rc = mark ? mark(vm) : 0;
 		return rc < 0 ? over(end, "the host's part failed: %s", strerror(-rc)) : false;
 	default:
-		return over(end, "an access to port 0x%x that the guest does not make", run->io.port);
+		return over(end, "an access to port 0x%x that the guest does not make",
+			    run->io.port);
 	}
 }
 
@@ -427,13 +461,14 @@ static bool handle_mmio(struct check_vm *vm, struct check_end *end)
 
 static bool handle_internal(const struct kvm_run *run, struct check_end *end)
 {
-	static const char *const names[] = {NULL, "emulation failure", "unexpected double exception",
-					    "event that could not be delivered",
-					    "unexpected exit reason"};
+	static const char *const names[] = {
+	    NULL, "emulation failure", "unexpected double exception",
+	    "event that could not be delivered", "unexpected exit reason"};
 	uint32_t sub = run->internal.suberror;
 	const char *name = sub < ARRAY_LEN(names) && names[sub] ? names[sub] : "unknown";
 
-	return over(end, "KVM stopped with an internal error (suberror %" PRIu32 ": %s)", sub, name);
+	return over(end, "KVM stopped with an internal error (suberror %" PRIu32 ": %s)", sub,
+		    name);
 }
 
 /* Handles one return of KVM_RUN; true when the run is over. */
@@ -452,7 +487,8 @@ static bool handle_exit(struct check_vm *vm, int (*mark)(struct check_vm *vm),
 	case KVM_EXIT_SHUTDOWN:
 		return over(end, "a triple fault");
 	case KVM_EXIT_HLT:
-		return over(end, "HLT left to user space, as if there were no interrupt controller");
+		return over(end,
+			    "HLT left to user space, as if there were no interrupt controller");
 	case KVM_EXIT_FAIL_ENTRY:
 		return over(end, "the CPU refused to enter the guest (reason 0x%llx)",
 			    (unsigned long long)run->fail_entry.hardware_entry_failure_reason);
@@ -493,7 +529,8 @@ void check_vm_run(struct check_vm *vm, unsigned entry, uint64_t param, unsigned 
 
 uint32_t check_vm_step(const struct check_vm *vm)
 {
-	const struct check_shared *sh = (const struct check_shared *)(const void *)(vm->ram + CG_SHARED);
+	const struct check_shared *sh =
+	    (const struct check_shared *)(const void *)(vm->ram + CG_SHARED);
 
 	return sh->step;
 }

@@ -52,8 +52,8 @@ int check_vm_open(struct check_vm *vm, const char *dev, bool measure, struct err
 void check_vm_close(struct check_vm *vm);
 
 /*
- * Runs the payload's @entry (CG_LONG_MODE…) with @param until it answers, at most @limit_ms. @mark is
- * called at every CG_PORT_MARK and may be NULL; less than 0 ends the run.
+ * Runs the payload's @entry (CG_LONG_MODE…) with @param until it answers, at most @limit_ms. @mark
+ * is called at every CG_PORT_MARK and may be NULL; less than 0 ends the run.
  */
 void check_vm_run(struct check_vm *vm, unsigned entry, uint64_t param, unsigned limit_ms,
 		  int (*mark)(struct check_vm *vm), struct check_end *end);
