@@ -86,7 +86,7 @@ static void text_stages(const struct paint *p, const struct check_guest *g)
 		const struct check_stage *s = &g->stage[i];
 		enum check_level level = s->result == CHECK_PASS   ? CHECK_OK
 					 : s->result == CHECK_SKIP ? CHECK_NOTE
-					 : s->required             ? CHECK_BAD
+					 : s->required		   ? CHECK_BAD
 								   : CHECK_WARN;
 
 		line(p, level, marks[s->result], s->name, s->what, s->reason);
@@ -327,9 +327,11 @@ static void usage(FILE *f)
 int cmd_check(int argc, char **argv)
 {
 	static const struct option opts[] = {
-		{"json", no_argument, NULL, 'j'},         {"quick", no_argument, NULL, 'q'},
-		{"device", required_argument, NULL, 'd'}, {"help", no_argument, NULL, 'h'},
-		{0},
+	    {"json", no_argument, NULL, 'j'},
+	    {"quick", no_argument, NULL, 'q'},
+	    {"device", required_argument, NULL, 'd'},
+	    {"help", no_argument, NULL, 'h'},
+	    {0},
 	};
 	bool json = false, quick = false;
 	struct check_report *r;

@@ -26,7 +26,7 @@
  * hardware, a few milliseconds where the host's CPU is itself emulated. After the first stage that
  * used it up, the others, whose result no longer decides, get the shorter one.
  */
-#define CHECK_STAGE_MS       2500u
+#define CHECK_STAGE_MS	     2500u
 #define CHECK_STAGE_SHORT_MS 200u
 /* Kernel code slower than this (million instructions a second) is run by an emulator in KVM. */
 #define CHECK_MIPS_MIN 20u
@@ -39,7 +39,7 @@ struct check_stage {
 	const char *what; /* for people */
 	bool required;
 	enum check_result result;
-	uint64_t ns;      /* wall time */
+	uint64_t ns;	  /* wall time */
 	char reason[192]; /* of a failure or of being skipped; else empty or a note */
 };
 
@@ -85,7 +85,7 @@ struct check_cap {
 	const char *name; /* without KVM_CAP_ */
 	int id;
 	bool required;
-	int value;        /* of KVM_CHECK_EXTENSION; 0 = not there */
+	int value;	  /* of KVM_CHECK_EXTENSION; 0 = not there */
 	const char *lost; /* what does not work without it */
 };
 #define CHECK_CAP_MAX 24

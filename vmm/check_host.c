@@ -27,31 +27,30 @@
 #endif
 
 static const struct check_cap caps[] = {
-	{"USER_MEMORY", KVM_CAP_USER_MEMORY, true, 0, "guests have no memory"},
-	{"SET_TSS_ADDR", KVM_CAP_SET_TSS_ADDR, true, 0, "guests do not start on Intel CPUs"},
-	{"EXT_CPUID", KVM_CAP_EXT_CPUID, true, 0, "guests cannot be told which CPU they have"},
-	{"SPLIT_IRQCHIP", KVM_CAP_SPLIT_IRQCHIP, true, 0, "guests have no interrupts"},
-	{"SIGNAL_MSI", KVM_CAP_SIGNAL_MSI, true, 0, "devices cannot interrupt guests"},
-	{"IOEVENTFD", KVM_CAP_IOEVENTFD, true, 0, "guests cannot notify devices"},
-	{"IMMEDIATE_EXIT", KVM_CAP_IMMEDIATE_EXIT, true, 0, "vCPUs cannot be stopped safely"},
-	{"READONLY_MEM", KVM_CAP_READONLY_MEM, true, 0, "images cannot be shared by guests"},
-	{"IRQFD", KVM_CAP_IRQFD, false, 0, "vhost and VFIO devices"},
-	{"TSC_DEADLINE_TIMER", KVM_CAP_TSC_DEADLINE_TIMER, false, 0, "the cheapest guest timer"},
-	{"GET_TSC_KHZ", KVM_CAP_GET_TSC_KHZ, false, 0, "guests calibrate their TSC: slower boots"},
-	{"TSC_CONTROL", KVM_CAP_TSC_CONTROL, false, 0,
-	 "snapshots keep their TSC rate only on hosts with the same one"},
-	{"ADJUST_CLOCK", KVM_CAP_ADJUST_CLOCK, false, 0, "a paused guest's clock jumps"},
-	{"KVMCLOCK_CTRL", KVM_CAP_KVMCLOCK_CTRL, false, 0,
-	 "a resumed guest may report soft lockups"},
-	{"X2APIC_API", KVM_CAP_X2APIC_API, false, 0, "guests have at most 254 vCPUs"},
-	{"XSAVE2", KVM_CAP_XSAVE2, false, 0, "snapshots of guests that use AMX"},
-	{"VCPU_EVENTS", KVM_CAP_VCPU_EVENTS, false, 0, "snapshots"},
-	{"BINARY_STATS_FD", KVM_CAP_BINARY_STATS_FD, false, 0, "counts of exits in statistics"},
-	{"HALT_POLL", KVM_CAP_HALT_POLL, false, 0, "halt polling is the host's choice alone"},
-	{"X86_DISABLE_EXITS", KVM_CAP_X86_DISABLE_EXITS, false, 0,
-	 "idle vCPUs cannot be kept on their CPU"},
-	{"EXIT_ON_EMULATION_FAILURE", KVM_CAP_EXIT_ON_EMULATION_FAILURE, false, 0,
-	 "a stopped guest's instruction is not told"},
+    {"USER_MEMORY", KVM_CAP_USER_MEMORY, true, 0, "guests have no memory"},
+    {"SET_TSS_ADDR", KVM_CAP_SET_TSS_ADDR, true, 0, "guests do not start on Intel CPUs"},
+    {"EXT_CPUID", KVM_CAP_EXT_CPUID, true, 0, "guests cannot be told which CPU they have"},
+    {"SPLIT_IRQCHIP", KVM_CAP_SPLIT_IRQCHIP, true, 0, "guests have no interrupts"},
+    {"SIGNAL_MSI", KVM_CAP_SIGNAL_MSI, true, 0, "devices cannot interrupt guests"},
+    {"IOEVENTFD", KVM_CAP_IOEVENTFD, true, 0, "guests cannot notify devices"},
+    {"IMMEDIATE_EXIT", KVM_CAP_IMMEDIATE_EXIT, true, 0, "vCPUs cannot be stopped safely"},
+    {"READONLY_MEM", KVM_CAP_READONLY_MEM, true, 0, "images cannot be shared by guests"},
+    {"IRQFD", KVM_CAP_IRQFD, false, 0, "vhost and VFIO devices"},
+    {"TSC_DEADLINE_TIMER", KVM_CAP_TSC_DEADLINE_TIMER, false, 0, "the cheapest guest timer"},
+    {"GET_TSC_KHZ", KVM_CAP_GET_TSC_KHZ, false, 0, "guests calibrate their TSC: slower boots"},
+    {"TSC_CONTROL", KVM_CAP_TSC_CONTROL, false, 0,
+     "snapshots keep their TSC rate only on hosts with the same one"},
+    {"ADJUST_CLOCK", KVM_CAP_ADJUST_CLOCK, false, 0, "a paused guest's clock jumps"},
+    {"KVMCLOCK_CTRL", KVM_CAP_KVMCLOCK_CTRL, false, 0, "a resumed guest may report soft lockups"},
+    {"X2APIC_API", KVM_CAP_X2APIC_API, false, 0, "guests have at most 254 vCPUs"},
+    {"XSAVE2", KVM_CAP_XSAVE2, false, 0, "snapshots of guests that use AMX"},
+    {"VCPU_EVENTS", KVM_CAP_VCPU_EVENTS, false, 0, "snapshots"},
+    {"BINARY_STATS_FD", KVM_CAP_BINARY_STATS_FD, false, 0, "counts of exits in statistics"},
+    {"HALT_POLL", KVM_CAP_HALT_POLL, false, 0, "halt polling is the host's choice alone"},
+    {"X86_DISABLE_EXITS", KVM_CAP_X86_DISABLE_EXITS, false, 0,
+     "idle vCPUs cannot be kept on their CPU"},
+    {"EXIT_ON_EMULATION_FAILURE", KVM_CAP_EXIT_ON_EMULATION_FAILURE, false, 0,
+     "a stopped guest's instruction is not told"},
 };
 _Static_assert(ARRAY_LEN(caps) <= CHECK_CAP_MAX, "CHECK_CAP_MAX");
 
@@ -153,13 +152,13 @@ static void check_uring(struct check_host *h)
 		int op;
 		const char *name;
 	} ops[] = {
-		{IORING_OP_READ, "READ"},         {IORING_OP_WRITE, "WRITE"},
-		{IORING_OP_READV, "READV"},       {IORING_OP_WRITEV, "WRITEV"},
-		{IORING_OP_FSYNC, "FSYNC"},       {IORING_OP_FALLOCATE, "FALLOCATE"},
-		{IORING_OP_POLL_ADD, "POLL_ADD"}, {IORING_OP_POLL_REMOVE, "POLL_REMOVE"},
-		{IORING_OP_TIMEOUT, "TIMEOUT"},   {IORING_OP_ASYNC_CANCEL, "ASYNC_CANCEL"},
-		{IORING_OP_ACCEPT, "ACCEPT"},     {IORING_OP_SENDMSG, "SENDMSG"},
-		{IORING_OP_RECVMSG, "RECVMSG"},
+	    {IORING_OP_READ, "READ"},	      {IORING_OP_WRITE, "WRITE"},
+	    {IORING_OP_READV, "READV"},	      {IORING_OP_WRITEV, "WRITEV"},
+	    {IORING_OP_FSYNC, "FSYNC"},	      {IORING_OP_FALLOCATE, "FALLOCATE"},
+	    {IORING_OP_POLL_ADD, "POLL_ADD"}, {IORING_OP_POLL_REMOVE, "POLL_REMOVE"},
+	    {IORING_OP_TIMEOUT, "TIMEOUT"},   {IORING_OP_ASYNC_CANCEL, "ASYNC_CANCEL"},
+	    {IORING_OP_ACCEPT, "ACCEPT"},     {IORING_OP_SENDMSG, "SENDMSG"},
+	    {IORING_OP_RECVMSG, "RECVMSG"},
 	};
 	struct io_uring ring;
 	struct io_uring_probe *probe;
@@ -224,7 +223,9 @@ static void check_machine(struct check_host *h)
 		   nested ? "every exit of a guest costs several of this machine's own" : ""),
 	      "%s", nested ? "a virtual machine" : "bare metal");
 	value(item(h, "cpu virtualization", CHECK_OK, ""), "%s",
-	      cpu_flag("vmx") ? "vmx" : cpu_flag("svm") ? "svm" : "none shown by the CPU");
+	      cpu_flag("vmx")	? "vmx"
+	      : cpu_flag("svm") ? "svm"
+				: "none shown by the CPU");
 }
 
 /* Whether a parameter's value is one of the kernel's words for "on". */
@@ -282,12 +283,18 @@ static void check_cgroup(struct check_host *h)
 			}
 		}
 	}
-	value(item(h, "cgroup2", !found ? CHECK_WARN : dyn ? CHECK_OK : CHECK_NOTE,
+	value(item(h, "cgroup2",
+		   !found ? CHECK_WARN
+		   : dyn  ? CHECK_OK
+			  : CHECK_NOTE,
 		   !found ? "no cgroup limits for guests"
 		   : dyn  ? ""
 			  : "without favordynmods, moving a VM into its cgroup may wait some "
 			    "10 ms for an RCU grace period"),
-	      "%s", !found ? "not mounted" : dyn ? "favordynmods" : "mounted");
+	      "%s",
+	      !found ? "not mounted"
+	      : dyn  ? "favordynmods"
+		     : "mounted");
 }
 
 static void check_memory(struct check_host *h)
@@ -368,7 +375,10 @@ static void check_tun(struct check_host *h)
 
 	value(item(h, "/dev/net/tun", rc || !hdr ? CHECK_WARN : CHECK_OK,
 		   rc || !hdr ? "guests have no network through taps" : ""),
-	      "%s", rc ? strerror(-rc) : hdr ? "usable" : "without IFF_VNET_HDR");
+	      "%s",
+	      rc    ? strerror(-rc)
+	      : hdr ? "usable"
+		    : "without IFF_VNET_HDR");
 }
 
 static void check_device(const char *dev, struct check_host *h)

@@ -19,10 +19,10 @@
 #define SPEED_SHORT  10000u   /* turns of two instructions: 10 ms in a slow emulator */
 #define SPEED_LONG   2000000u /* about a millisecond on hardware */
 #define SPEED_TRIES  4u
-#define EXITS        500u
+#define EXITS	     500u
 #define EXIT_REPEATS 5u
 #define TIMER_NS     1000000u /* KVM's APIC timer counts nanoseconds: its bus runs at 1 GHz */
-#define STEPS        7u
+#define STEPS	     7u
 
 struct ctx {
 	struct check_vm *vm;
@@ -35,12 +35,12 @@ struct stage_def {
 	const char *name, *what;
 	unsigned entry;
 	bool required;
-	bool irqchip;               /* needs the LAPIC */
-	uint32_t leaf;              /* CPUID bit without which the stage is skipped; 0 = none */
+	bool irqchip;  /* needs the LAPIC */
+	uint32_t leaf; /* CPUID bit without which the stage is skipped; 0 = none */
 	uint8_t reg, bit;
 	/* Instead of a plain run; fills @end likewise. Negative: skipped, the reason is in note. */
 	int (*run)(struct ctx *c, const struct stage_def *d, struct check_end *end);
-	const char *at[STEPS];      /* what the guest does from step 1, 2… on */
+	const char *at[STEPS]; /* what the guest does from step 1, 2… on */
 };
 
 static int run_speed(struct ctx *c, const struct stage_def *d, struct check_end *end)
@@ -66,7 +66,8 @@ static int run_speed(struct ctx *c, const struct stage_def *d, struct check_end 
 		end->elsewhere = true;
 		(void)snprintf(end->reason, sizeof(end->reason),
 			       "only %.1f million instructions a second: KVM emulates kernel code "
-			       "instead of running it", best);
+			       "instead of running it",
+			       best);
 	} else {
 		(void)snprintf(c->note, sizeof(c->note), "%.0f million instructions a second",
 			       best);
@@ -106,7 +107,8 @@ static int run_event(struct ctx *c, const struct stage_def *d, struct check_end 
 		end->ok = false;
 		end->elsewhere = true;
 		(void)snprintf(end->reason, sizeof(end->reason),
-			       "the write did not arrive as an event (%" PRIu64 " events, %u exits)",
+			       "the write did not arrive as an event (%" PRIu64
+			       " events, %u exits)",
 			       n, end->mmio);
 	}
 	return 0;
@@ -175,7 +177,7 @@ static int run_timer(struct ctx *c, const struct stage_def *d, struct check_end 
 	return 0;
 }
 
-/* clang-format off: version 14 crashes on this table */
+/* clang-format off */
 static const struct stage_def defs[] = {
 	{.name = "long-mode", .what = "64-bit mode, entered from 32 bits", .entry = CG_LONG_MODE,
 	 .required = true,

@@ -24,11 +24,11 @@
 
 /* Just below 4 GiB, where no PC has RAM: three pages that Intel CPUs need. */
 #define TSS_ADDR  0xfffbd000u
-#define PTE_P     0x1u
-#define PTE_W     0x2u
-#define PTE_U     0x4u
-#define PTE_PCD   0x10u
-#define PTE_PS    0x80u
+#define PTE_P	  0x1u
+#define PTE_W	  0x2u
+#define PTE_U	  0x4u
+#define PTE_PCD	  0x10u
+#define PTE_PS	  0x80u
 #define MEASURE_N 5
 
 #ifndef sigev_notify_thread_id
@@ -168,11 +168,11 @@ static int set_slot(struct check_vm *vm, uint32_t slot, uint32_t flags, uint64_t
 		    size_t len)
 {
 	struct kvm_userspace_memory_region r = {
-		.slot = slot,
-		.flags = flags,
-		.guest_phys_addr = gpa,
-		.memory_size = len,
-		.userspace_addr = (uintptr_t)host,
+	    .slot = slot,
+	    .flags = flags,
+	    .guest_phys_addr = gpa,
+	    .memory_size = len,
+	    .userspace_addr = (uintptr_t)host,
 	};
 
 	return ioctl(vm->vm_fd, KVM_SET_USER_MEMORY_REGION, &r) < 0 ? -errno : 0;
@@ -204,8 +204,8 @@ static int make_memory(struct check_vm *vm, struct err *e)
 
 static int load_cpuid(struct check_vm *vm, struct err *e)
 {
-	vm->cpuid = calloc(1, sizeof(*vm->cpuid) +
-			      CHECK_CPUID_MAX * sizeof(struct kvm_cpuid_entry2));
+	vm->cpuid =
+	    calloc(1, sizeof(*vm->cpuid) + CHECK_CPUID_MAX * sizeof(struct kvm_cpuid_entry2));
 	if (!vm->cpuid)
 		return err_sys(e, -ENOMEM, "test guest");
 	vm->cpuid->nent = CHECK_CPUID_MAX;
@@ -279,7 +279,7 @@ static int watchdog_make(struct check_vm *vm, struct err *e)
 static void watchdog_set(struct check_vm *vm, unsigned ms)
 {
 	struct itimerspec its = {
-		.it_value = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000L}};
+	    .it_value = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000L}};
 
 	(void)timer_settime(vm->timer, 0, &its, NULL);
 	if (!ms)
@@ -322,14 +322,14 @@ static uint32_t entry_of(unsigned entry)
 static struct kvm_segment segment(uint16_t sel, unsigned type, bool code64, bool code32)
 {
 	return (struct kvm_segment){
-		.limit = 0xffffffff,
-		.selector = sel,
-		.type = (uint8_t)type,
-		.present = 1,
-		.s = 1,
-		.l = code64,
-		.db = !code64 && (code32 || sel == CG_SEL_DATA),
-		.g = 1,
+	    .limit = 0xffffffff,
+	    .selector = sel,
+	    .type = (uint8_t)type,
+	    .present = 1,
+	    .s = 1,
+	    .l = code64,
+	    .db = !code64 && (code32 || sel == CG_SEL_DATA),
+	    .g = 1,
 	};
 }
 
@@ -338,8 +338,11 @@ static void fill_sregs(const struct check_vm *vm, bool protected32, struct kvm_s
 	*s = vm->sregs;
 	s->cs = segment(protected32 ? CG_SEL_CODE32 : CG_SEL_CODE, 0xb, !protected32, protected32);
 	s->ds = s->es = s->fs = s->gs = s->ss = segment(CG_SEL_DATA, 0x3, false, false);
-	s->tr = (struct kvm_segment){.base = entry_of(CG_TSS), .limit = 0x67, .present = 1,
-				     .selector = CG_SEL_TSS, .type = 0xb};
+	s->tr = (struct kvm_segment){.base = entry_of(CG_TSS),
+				     .limit = 0x67,
+				     .present = 1,
+				     .selector = CG_SEL_TSS,
+				     .type = 0xb};
 	s->ldt = (struct kvm_segment){.unusable = 1};
 	s->gdt.base = entry_of(CG_GDT);
 	s->gdt.limit = CG_GDT_LEN - 1;
@@ -358,7 +361,7 @@ static void fill_sregs(const struct check_vm *vm, bool protected32, struct kvm_s
 	} else {
 		s->cr0 = 0x80010033; /* PG WP NE ET MP PE */
 		s->cr3 = CG_PML4;
-		s->cr4 = 0x620; /* OSXMMEXCPT OSFXSR PAE */
+		s->cr4 = 0x620;	 /* OSXMMEXCPT OSFXSR PAE */
 		s->efer = 0x501; /* LMA LME SCE */
 	}
 }
@@ -404,8 +407,8 @@ static bool over(struct check_end *end, const char *fmt, ...)
 static const char *trap_name(uint32_t vector, char *buf, size_t len)
 {
 	static const char *const names[] = {
-		"#DE", "#DB", "NMI", "#BP", "#OF", "#BR", "#UD", "#NM", "#DF", NULL, "#TS",
-		"#NP", "#SS", "#GP", "#PF", NULL, "#MF", "#AC", "#MC", "#XM", "#VE", "#CP",
+	    "#DE", "#DB", "NMI", "#BP", "#OF", "#BR", "#UD", "#NM", "#DF", NULL,  "#TS",
+	    "#NP", "#SS", "#GP", "#PF", NULL,  "#MF", "#AC", "#MC", "#XM", "#VE", "#CP",
 	};
 
 	if (vector < ARRAY_LEN(names) && names[vector])

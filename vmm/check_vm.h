@@ -35,12 +35,12 @@ struct check_vm {
 
 /* How a run ended. */
 struct check_end {
-	bool ok;          /* CG_PORT_DONE with 0 */
-	unsigned mmio;    /* accesses that left KVM_RUN as MMIO */
+	bool ok;       /* CG_PORT_DONE with 0 */
+	unsigned mmio; /* accesses that left KVM_RUN as MMIO */
 	uint64_t mmio_write;
 	uint64_t ns;
 	bool timed_out;
-	bool elsewhere;   /* found by the host afterwards: the guest's step is not the place */
+	bool elsewhere;	  /* found by the host afterwards: the guest's step is not the place */
 	char reason[128]; /* unless ok: what happened, without where */
 };
 

@@ -15,8 +15,8 @@ static const struct {
 	int (*fn)(int argc, char **argv);
 	const char *help;
 } verbs[] = {
-	{"check", cmd_check, "find out whether this host can run guests"},
-	{"help", cmd_help, "this list"},
+    {"check", cmd_check, "find out whether this host can run guests"},
+    {"help", cmd_help, "this list"},
 };
 
 static void usage(FILE *f)
@@ -40,7 +40,7 @@ static int cmd_help(int argc, char **argv)
 int main(int argc, char **argv)
 {
 	log_setup(&(struct log_config){
-		.program = "vmm", .file_fd = -1, .level = LOG_LVL_INFO, .stderr_level = LOG_LVL_WARN});
+	    .program = "vmm", .file_fd = -1, .level = LOG_LVL_INFO, .stderr_level = LOG_LVL_WARN});
 	if (argc < 2) {
 		usage(stderr);
 		return 2;
