@@ -36,6 +36,8 @@ enum machine_end {
 
 struct machine_config {
 	/* All descriptors stay the caller's and may be closed after machine_new(). */
+	int kvm_fd;              /* > 0: /dev/kvm, opened before a pivot took its path away;
+				    else machine_new() opens it */
 	int kernel_fd;           /* ELF (64-bit entry or PVH) or bzImage */
 	const char *kernel_name; /* for messages */
 	int initrd_fd;           /* -1 = none */
