@@ -1,0 +1,78 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# The part of run.sh that runs where KVM is whole. Arguments: [-n PAIRS] [BENCH...]
+set -euo pipefail
+here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
+pairs=20
+if [ "${1-}" = -n ]; then
+    pairs=$2
+    shift 2
+fi
+[ $# -gt 0 ] || set -- null linux run memory
+first=$HUSK_BUILD/bench/firstbyte
+work=$(mktemp -d /tmp/husk-bench.XXXXXX)
+trap 'rm -rf "$work"' EXIT
+
+# measure NAME PAIRS: interleaves the commands in the arrays cmd_<i>, labels in labels[]; the first is ours.
+# Each line of $work/NAME.dat: one pair, nanoseconds to the first byte, one column a command.
+measure() {
+    local name=$1 n=$2 mark=$3 i k line
+    : >"$work/$name.dat"
+    for ((i = -1; i < n; i++)); do # -1: warm-up
+        line=
+        for ((k = 0; k < ${#labels[@]}; k++)); do
+            local -n cmd=cmd_$k
+            if ! out=$("$first" -t 120 ${mark:+-m "$mark"} -- "${cmd[@]}" 2>"$work/err" </dev/null); then
+                echo "bench $name: no output from ${labels[k]}: $(tail -n 3 "$work/err")" >&2
+                return 1
+            fi
+            line+="${out%% *} "
+        done
+        [ $i -lt 0 ] || echo "$line" >>"$work/$name.dat"
+        [ ! -t 2 ] || printf '\r%s: %d of %d ' "$name" $((i + 1)) "$n" >&2
+    done
+    [ ! -t 2 ] || printf '\r\033[K' >&2
+    python3 "$here/table.py" "$name" "$work/$name.dat" "${labels[@]}"
+}
+
+microvm=(qemu-system-x86_64 -M 'microvm,accel=kvm,pit=off,pic=off,rtc=off,isa-serial=on,auto-kernel-cmdline=on'
+    -cpu host -m 128M -smp 1 -nodefaults -no-user-config -display none -no-reboot)
+
+for bench in "$@"; do
+    case $bench in
+    null)
+        labels=(vmm 'qemu microvm')
+        cmd_0=("$HUSK_BUILD/bin/vmm" run -k "$HUSK_BUILD/guest/null.elf" -m 128M --serial --console none)
+        # shellcheck disable=SC2034
+        cmd_1=("${microvm[@]}" -kernel "$HUSK_BUILD/guest/null.elf" -serial stdio)
+        measure null "$pairs" ''
+        ;;
+    linux)
+        "$here/../lib/mkinitrd.sh" "$work/initrd" "$here/init-first-byte.sh"
+        labels=(vmm 'qemu microvm')
+        cmd_0=("$HUSK_BUILD/bin/vmm" run -k "$HUSK_KERNEL/vmlinux" -i "$work/initrd" -a quiet -m 128M)
+        # shellcheck disable=SC2034
+        cmd_1=("${microvm[@]}" -kernel "$HUSK_KERNEL/vmlinux" -initrd "$work/initrd"
+            -append 'quiet console=hvc0 reboot=t panic=-1 tsc=reliable no_timer_check'
+            -device virtio-serial-device -chardev stdio,id=c -device virtconsole,chardev=c)
+        measure linux "$pairs" husk-init
+        ;;
+    run)
+        "$here/../lib/bundle.sh" "$work/bundle" echo husk-out
+        labels=(husk crun runc)
+        cmd_0=("$HUSK_BUILD/bin/husk" run -b "$work/bundle" bench-husk)
+        # shellcheck disable=SC2034
+        cmd_1=(crun run -b "$work/bundle" bench-crun)
+        # shellcheck disable=SC2034
+        cmd_2=(runc run -b "$work/bundle" bench-runc)
+        measure run "$pairs" husk-out
+        ;;
+    memory)
+        python3 "$here/memory.py"
+        ;;
+    *)
+        echo "bench '$bench': there is none of that name (null, linux, run, memory)" >&2
+        exit 2
+        ;;
+    esac
+done
