@@ -307,6 +307,16 @@ void loop_post(struct loop *l, struct loop_work *w)
 		return;
 }
 
+void loop_unpost(struct loop *l, struct loop_work *w)
+{
+	(void)pthread_mutex_lock(&l->lock);
+	if (w->queued) {
+		list_del(&w->node);
+		w->queued = false;
+	}
+	(void)pthread_mutex_unlock(&l->lock);
+}
+
 struct call {
 	struct loop_work work;
 	void (*fn)(void *arg);

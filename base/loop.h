@@ -76,6 +76,8 @@ void loop_cancel(struct loop *l, struct loop_op *op); /* not busy: nothing happe
 
 /* Any thread. A work already queued stays queued once. */
 void loop_post(struct loop *l, struct loop_work *w);
+/* Loop thread: takes a work back that has not run yet, so that its owner can be freed. */
+void loop_unpost(struct loop *l, struct loop_work *w);
 /* Any thread but the loop's: runs fn(arg) on the loop and returns after it. On the loop: directly. */
 void loop_call(struct loop *l, void (*fn)(void *arg), void *arg);
 

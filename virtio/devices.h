@@ -59,7 +59,14 @@ int p9_new(struct virtio_dev **ret, const char *name, const struct p9_config *cf
  * Guest to host: output() gets the spans of one buffer and says how many bytes it took; fewer than all
  * stalls the port, with the rest kept in the ring, until vcon_output_resume(). Host to guest:
  * vcon_send() copies as much as the guest has posted buffers for; after a short count input_room()
- * tells when more fits.
+ * tells when more fits. Nothing is sent to a port that the guest does not have open (Linux would throw
+ * it away): vcon_send() takes 0 bytes then, and input_room() tells.
+ *
+ * Linux waits for console output (an hvc, not a named port) spinning with interrupts off: output() of
+ * a console must not stall for longer than the reader of a terminal may stop the machine.
+ *
+ * Callbacks may call the functions below; they must not shut the device down or free it. A reset of the
+ * driver closes all ports: opened(false).
  */
 struct vcon_port_ops {
 	size_t (*output)(void *ctx, const struct iovec *iov, unsigned cnt, size_t len);
