@@ -1,6 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # The part of run.sh that runs where KVM is whole. Arguments: [-n PAIRS] [BENCH...]
+# The arrays cmd_N are used by name, and QEMU's words hold commas.
+# shellcheck disable=SC2034,SC2054
 set -euo pipefail
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 pairs=20
@@ -43,7 +45,6 @@ for bench in "$@"; do
     null)
         labels=(vmm 'qemu microvm')
         cmd_0=("$HUSK_BUILD/bin/vmm" run -k "$HUSK_BUILD/guest/null.elf" -m 128M --serial --console none)
-        # shellcheck disable=SC2034
         cmd_1=("${microvm[@]}" -kernel "$HUSK_BUILD/guest/null.elf" -serial stdio)
         measure null "$pairs" ''
         ;;
@@ -51,9 +52,8 @@ for bench in "$@"; do
         "$here/../lib/mkinitrd.sh" "$work/initrd" "$here/init-first-byte.sh"
         labels=(vmm 'qemu microvm')
         cmd_0=("$HUSK_BUILD/bin/vmm" run -k "$HUSK_KERNEL/vmlinux" -i "$work/initrd" -a quiet -m 128M)
-        # shellcheck disable=SC2034
         cmd_1=("${microvm[@]}" -kernel "$HUSK_KERNEL/vmlinux" -initrd "$work/initrd"
-            -append 'quiet console=hvc0 reboot=t panic=-1 tsc=reliable no_timer_check'
+            '-append' 'quiet console=hvc0 reboot=t panic=-1 tsc=reliable no_timer_check'
             -device virtio-serial-device -chardev stdio,id=c -device virtconsole,chardev=c)
         measure linux "$pairs" husk-init
         ;;
@@ -61,9 +61,7 @@ for bench in "$@"; do
         "$here/../lib/bundle.sh" "$work/bundle" echo husk-out
         labels=(husk crun runc)
         cmd_0=("$HUSK_BUILD/bin/husk" run -b "$work/bundle" bench-husk)
-        # shellcheck disable=SC2034
         cmd_1=(crun run -b "$work/bundle" bench-crun)
-        # shellcheck disable=SC2034
         cmd_2=(runc run -b "$work/bundle" bench-runc)
         measure run "$pairs" husk-out
         ;;
