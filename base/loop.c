@@ -45,22 +45,34 @@ static int ring_setup(struct io_uring *ring, unsigned entries)
 	return rc;
 }
 
+/*
+ * Runs what has been posted up to now. What these functions post themselves waits for the next round, or
+ * a work that posts itself again would keep the loop from everything else.
+ */
 static void run_posted(struct loop *l)
 {
-	for (;;) {
-		struct loop_work *w = NULL;
+	struct list now = LIST_INIT(now);
 
-		(void)pthread_mutex_lock(&l->lock);
-		if (!list_empty(&l->posted)) {
-			w = list_first(&l->posted, struct loop_work, node);
-			list_del(&w->node);
-			w->queued = false;
-		}
-		(void)pthread_mutex_unlock(&l->lock);
-		if (!w)
-			return;
-		w->fn(w);
+	(void)pthread_mutex_lock(&l->lock);
+	while (!list_empty(&l->posted)) {
+		struct list *n = l->posted.next;
+
+		list_del(n);
+		list_add_tail(&now, n);
 	}
+	for (;;) {
+		struct loop_work *w;
+
+		if (list_empty(&now))
+			break;
+		w = list_first(&now, struct loop_work, node);
+		list_del(&w->node);
+		w->queued = false;
+		(void)pthread_mutex_unlock(&l->lock);
+		w->fn(w);
+		(void)pthread_mutex_lock(&l->lock);
+	}
+	(void)pthread_mutex_unlock(&l->lock);
 }
 
 static void wake_done(struct loop_op *op, int res, unsigned flags)

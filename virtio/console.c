@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * virtio-console with several ports (virtio 1.2, section 5.3). Loop thread; all state is the device's.
+ * virtio-console with several ports (virtio 1.2, section 5.3). Loop thread; all state is the
+ * device's.
  *
  * Theory of operation
  *
- * Queues: 0 and 1 are port 0's input and output (from the guest's point of view), 2 and 3 the control
- * queues, 2n+2 and 2n+3 those of port n. A driver without MULTIPORT knows 0 and 1 only; port 0 is open
- * to it as soon as it runs.
+ * Queues: 0 and 1 are port 0's input and output (from the guest's point of view), 2 and 3 the
+ * control queues, 2n+2 and 2n+3 those of port n. A driver without MULTIPORT knows 0 and 1 only;
+ * port 0 is open to it as soon as it runs.
  *
  * With MULTIPORT each port goes through this handshake, of which the right column is what we keep:
  *
@@ -16,19 +17,19 @@
  *                           ◀──  CONSOLE_PORT 1, RESIZE (consoles), PORT_NAME (if any), PORT_OPEN 1
  *   guest: PORT_OPEN 1 | 0  ──▶  opened(true | false)             guest_open
  *
- * Linux ignores RESIZE before CONSOLE_PORT, blocks writers before PORT_OPEN, and makes no `name` file
- * when PORT_NAME comes without a DEVICE_ADD before: hence the order. What is to be sent is a set of
- * bits per port and not a list, so that no amount of messages from the guest makes anything grow; it
- * is flushed as far as the guest has posted control buffers, and again when it posts more.
+ * Linux ignores RESIZE before CONSOLE_PORT, blocks writers before PORT_OPEN, and makes no `name`
+ * file when PORT_NAME comes without a DEVICE_ADD before: hence the order. What is to be sent is a
+ * set of bits per port and not a list, so that no amount of messages from the guest makes anything
+ * grow; it is flushed as far as the guest has posted control buffers, and again when it posts more.
  *
- * Output (guest to host): a chain is popped and handed to the port's output() as spans, without a copy.
- * If that takes only a part, the chain stays held at that place, and the port is stalled until
- * vcon_output_resume(): at most one chain per port is ours, the guest's ring is the buffer, and the
- * guest's writers block when it is full.
+ * Output (guest to host): a chain is popped and handed to the port's output() as spans, without a
+ * copy. If that takes only a part, the chain stays held at that place, and the port is stalled
+ * until vcon_output_resume(): at most one chain per port is ours, the guest's ring is the buffer,
+ * and the guest's writers block when it is full.
  *
- * Input (host to guest): vcon_send() copies into the buffers that the guest has posted and says how much
- * fitted. Kicks of input queues are off except while somebody waits for room, so a guest that posts
- * buffers costs no exit.
+ * Input (host to guest): vcon_send() copies into the buffers that the guest has posted and says how
+ * much fitted. Kicks of input queues are off except while somebody waits for room, so a guest that
+ * posts buffers costs no exit.
  *
  * One call of the loop into us takes at most a ring's worth of chains from a queue; what is left is
  * posted back to the loop (`more`), so that no port keeps the loop for itself.
@@ -42,7 +43,7 @@
 #include "base/endian.h"
 
 /* virtio 1.2, 5.3.3. */
-#define VCON_F_SIZE      (1ull << 0)
+#define VCON_F_SIZE	 (1ull << 0)
 #define VCON_F_MULTIPORT (1ull << 1)
 
 struct vcon_config_wire {
@@ -77,16 +78,16 @@ _Static_assert(sizeof(struct resize_wire) == 4, "virtio 1.2, 5.3.6.2");
 #define NAME_MAX_LEN 63u
 
 /*
- * Queue sizes. Linux fills an input queue with one page per entry, and writes at most 32 KiB per output
- * buffer: 64 entries are 256 KiB towards the guest and 2 MiB from it. Control queues and consoles
- * need little, and each page costs time at boot.
+ * Queue sizes. Linux fills an input queue with one page per entry, and writes at most 32 KiB per
+ * output buffer: 64 entries are 256 KiB towards the guest and 2 MiB from it. Control queues and
+ * consoles need little, and each page costs time at boot.
  */
 #define DATA_NUM    64u
 #define CONSOLE_NUM 16u
 #define CONTROL_NUM 16u
 
-#define CTL_IN_Q  2u
-#define CTL_OUT_Q 3u
+#define CTL_IN_Q    2u
+#define CTL_OUT_Q   3u
 
 struct port {
 	struct vcon_port_config cfg;
@@ -99,7 +100,8 @@ struct port {
 	bool ready, guest_open;
 	bool want_room; /* a vcon_send() came out short */
 
-	/* The chain that output() has not taken wholly yet: at and cnt are what is left of its spans. */
+	/* The chain that output() has not taken wholly yet: at and cnt are what is left of its
+	 * spans. */
 	bool held, in_output, again;
 	struct vq_chain out;
 	struct iovec *at;
@@ -145,7 +147,8 @@ static bool usable(const struct vcon *vc)
 	return vc->dev.running && !vc->dev.stopping && !vc->dev.broken;
 }
 
-/* ---- sharing the loop -------------------------------------------------------------------------- */
+/* ---- sharing the loop --------------------------------------------------------------------------
+ */
 
 /* Chains to take in one go. Without a loop (unit tests) nobody else waits. */
 static unsigned budget(const struct vcon *vc, const struct vq *q)
@@ -174,7 +177,8 @@ static void run_more(struct loop_work *w)
 
 static void port_out(struct vcon *vc, struct port *p);
 
-/* ---- control queues ---------------------------------------------------------------------------- */
+/* ---- control queues ----------------------------------------------------------------------------
+ */
 
 /* The message for bit @event of @p. Returns its length. */
 static size_t ctl_format(const struct vcon *vc, const struct port *p, unsigned event, uint8_t *buf)
@@ -270,8 +274,8 @@ static void ctl_handle(struct vcon *vc, const struct ctl_wire *m)
 			break;
 		p->ready = value != 0;
 		if (!value) {
-			log_limited(&vc->dev.log, LOG_LVL_WARN, "%s: the guest could not add port %u",
-				    vc->dev.name, id);
+			log_limited(&vc->dev.log, LOG_LVL_WARN,
+				    "%s: the guest could not add port %u", vc->dev.name, id);
 			break;
 		}
 		p->pending |= 1u << CTL_PORT_OPEN;
@@ -311,7 +315,8 @@ static void ctl_out(struct vcon *vc)
 		if (vq_pop(q, &c) != 1)
 			break;
 		if (iov_read(vq_out(&c), c.out_cnt, 0, &m, sizeof(m)) == sizeof(m)) {
-			/* Given back first: Linux spins for it. The callbacks may take their time. */
+			/* Given back first: Linux spins for it. The callbacks may take their time.
+			 */
 			vq_push(q, c.head, 0);
 			ctl_handle(vc, &m);
 		} else {
@@ -322,7 +327,8 @@ static void ctl_out(struct vcon *vc)
 	ctl_flush(vc);
 }
 
-/* ---- guest to host ------------------------------------------------------------------------------- */
+/* ---- guest to host
+ * ------------------------------------------------------------------------------- */
 
 /* Hands the held chain on. True when it has been taken wholly. */
 static bool port_output(struct vcon *vc, struct port *p)
@@ -394,7 +400,8 @@ void vcon_output_resume(struct virtio_dev *dev, unsigned port)
 		port_out(vc, p);
 }
 
-/* ---- host to guest ------------------------------------------------------------------------------- */
+/* ---- host to guest
+ * ------------------------------------------------------------------------------- */
 
 size_t vcon_send(struct virtio_dev *dev, unsigned port, const void *buf, size_t len)
 {
@@ -475,7 +482,8 @@ void vcon_resize(struct virtio_dev *dev, unsigned port, uint16_t cols, uint16_t 
 	}
 }
 
-/* ---- the device ---------------------------------------------------------------------------------- */
+/* ---- the device
+ * ---------------------------------------------------------------------------------- */
 
 static int vcon_start(struct virtio_dev *dev)
 {
@@ -541,12 +549,12 @@ static void vcon_free(struct virtio_dev *dev)
 }
 
 static const struct virtio_ops vcon_ops = {
-	.name = "console",
-	.id = VIRTIO_ID_CONSOLE,
-	.start = vcon_start,
-	.kick = vcon_kick,
-	.stop = vcon_stop,
-	.free = vcon_free,
+    .name = "console",
+    .id = VIRTIO_ID_CONSOLE,
+    .start = vcon_start,
+    .kick = vcon_kick,
+    .stop = vcon_stop,
+    .free = vcon_free,
 };
 
 static int port_init(struct port *p, const struct vcon_port_config *cfg, struct err *e)
@@ -581,8 +589,8 @@ int vcon_new(struct virtio_dev **ret, const char *name, const struct vcon_port_c
 	max[CTL_IN_Q] = max[CTL_OUT_Q] = CONTROL_NUM;
 	for (unsigned i = 0; i < cnt; i++)
 		max[in_idx(i)] = max[in_idx(i) + 1] = ports[i].console ? CONSOLE_NUM : DATA_NUM;
-	rc = virtio_init(&vc->dev, &vcon_ops, name, VCON_F_SIZE | VCON_F_MULTIPORT, 2 * cnt + 2, max,
-			 sizeof(*w));
+	rc = virtio_init(&vc->dev, &vcon_ops, name, VCON_F_SIZE | VCON_F_MULTIPORT, 2 * cnt + 2,
+			 max, sizeof(*w));
 	if (rc < 0) {
 		free(vc);
 		return err_set(e, rc, "console: out of memory");

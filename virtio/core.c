@@ -10,23 +10,24 @@
  *
  *   loop:   stopped ──start()──▶ running ──stop()──▶ stopping ──virtio_stopped()──▶ stopped
  *
- * The register file (status, accepted features, queue addresses, config bytes) belongs to dev->lock and
- * is what vCPU threads see. The rings, the requests and the three loop states above belong to the loop
- * thread. The two meet at two writes of the driver:
+ * The register file (status, accepted features, queue addresses, config bytes) belongs to dev->lock
+ * and is what vCPU threads see. The rings, the requests and the three loop states above belong to
+ * the loop thread. The two meet at two writes of the driver:
  *
- *  - DRIVER_OK: the bit is set under the lock, then start_here() runs on the loop while the vCPU waits.
+ *  - DRIVER_OK: the bit is set under the lock, then start_here() runs on the loop while the vCPU
+ * waits.
  *  - 0: without DRIVER_OK nothing runs and the registers are cleared on the spot. With it
  *    reset_here() runs on the loop and begins the drain, which may take as long as a disk does: the
  *    loop goes on with its work, and the vCPU waits on reset_cond until the device has called
  *    virtio_stopped(). Status reads 0 only after that, so a driver that polls is served as well as
  *    Linux, which does not poll and reuses its memory as soon as the write returns.
  *
- * Both decisions are taken again on the loop from what the status says there, in the order of arrival,
- * so two vCPUs that race each other with these writes get one order or the other.
+ * Both decisions are taken again on the loop from what the status says there, in the order of
+ * arrival, so two vCPUs that race each other with these writes get one order or the other.
  *
- * Features: FEATURES_OK is granted when what the driver accepted is inside the offer and has VERSION_1;
- * otherwise the bit does not stick (3.1.1, step 6). After it features are frozen. Status bits are never
- * cleared one by one, and NEEDS_RESET is ours alone.
+ * Features: FEATURES_OK is granted when what the driver accepted is inside the offer and has
+ * VERSION_1; otherwise the bit does not stick (3.1.1, step 6). After it features are frozen. Status
+ * bits are never cleared one by one, and NEEDS_RESET is ours alone.
  */
 #include "virtio/virtio.h"
 
@@ -114,7 +115,8 @@ static void on_loop(struct virtio_dev *dev, void (*fn)(void *arg), void *arg)
 		fn(arg);
 }
 
-/* ---- interrupts, faults ------------------------------------------------------------------------ */
+/* ---- interrupts, faults ------------------------------------------------------------------------
+ */
 
 void virtio_irq(struct virtio_dev *dev, uint32_t cause)
 {
@@ -151,7 +153,8 @@ bool virtio_has(const struct virtio_dev *dev, uint64_t feature)
 	return (dev->acked & feature) == feature;
 }
 
-/* ---- start, stop, reset: loop thread ----------------------------------------------------------- */
+/* ---- start, stop, reset: loop thread -----------------------------------------------------------
+ */
 
 /* Under the lock, with nothing running. */
 static void clear_registers(struct virtio_dev *dev)
@@ -304,7 +307,8 @@ void virtio_kick(struct virtio_dev *dev, unsigned queue)
 	dev->ops->kick(dev, q);
 }
 
-/* ---- the register file: vCPU threads ----------------------------------------------------------- */
+/* ---- the register file: vCPU threads -----------------------------------------------------------
+ */
 
 uint64_t virtio_offered(const struct virtio_dev *dev)
 {
@@ -346,7 +350,8 @@ static void reset(struct virtio_dev *dev)
 	}
 	unlock(dev);
 	on_loop(dev, reset_here, dev);
-	/* The loop never waits for itself, and without a loop there is nobody who could end the wait. */
+	/* The loop never waits for itself, and without a loop there is nobody who could end the
+	 * wait. */
 	if (!dev->loop || loop_is_here(dev->loop))
 		return;
 	lock(dev);
@@ -391,7 +396,8 @@ void virtio_set_status(struct virtio_dev *dev, uint8_t status)
 		on_loop(dev, start_here, dev);
 }
 
-/* ---- config space ------------------------------------------------------------------------------ */
+/* ---- config space ------------------------------------------------------------------------------
+ */
 
 void virtio_cfg_update(struct virtio_dev *dev, void (*fn)(struct virtio_dev *dev, void *arg),
 		       void *arg)

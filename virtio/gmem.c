@@ -23,8 +23,8 @@ int gmem_add(struct gmem *m, uint64_t gpa, uint64_t len, void *host, bool readon
 	}
 	if (m->cnt == GMEM_REGIONS_MAX)
 		return -ENOSPC;
-	m->r[m->cnt] = (struct gmem_region){
-		.gpa = gpa, .len = len, .host = host, .readonly = readonly};
+	m->r[m->cnt] =
+	    (struct gmem_region){.gpa = gpa, .len = len, .host = host, .readonly = readonly};
 	/* A reader on another thread sees the entry whole or not at all. */
 	__atomic_store_n(&m->cnt, m->cnt + 1, __ATOMIC_RELEASE);
 	return 0;
@@ -37,7 +37,8 @@ static uint8_t *run_at(const struct gmem *m, uint64_t gpa, uint64_t *len, bool w
 
 	for (unsigned i = 0; i < cnt; i++) {
 		const struct gmem_region *r = &m->r[i];
-		uint64_t off = gpa - r->gpa; /* below the region it wraps huge, and fails the test */
+		uint64_t off =
+		    gpa - r->gpa; /* below the region it wraps huge, and fails the test */
 
 		if (off >= r->len)
 			continue;
@@ -187,8 +188,8 @@ unsigned iov_slice(const struct iovec *src, unsigned cnt, size_t off, size_t len
 
 		if (!part)
 			continue;
-		dst[n++] = (struct iovec){.iov_base = (uint8_t *)src[i].iov_base + off,
-					  .iov_len = part};
+		dst[n++] =
+		    (struct iovec){.iov_base = (uint8_t *)src[i].iov_base + off, .iov_len = part};
 		done += part;
 	}
 	*ret_len = done;

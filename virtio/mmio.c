@@ -4,22 +4,22 @@
  *
  * Theory of operation
  *
- * A slot is a window of 0x200 bytes: 32-bit registers below 0x100, config space from there. Registers
- * answer aligned 32-bit accesses only; config space answers 1, 2, 4 and 8 bytes. Everything else
- * reads as zeros and is dropped when written: a guest cannot make this code do anything but look at
- * a table.
+ * A slot is a window of 0x200 bytes: 32-bit registers below 0x100, config space from there.
+ * Registers answer aligned 32-bit accesses only; config space answers 1, 2, 4 and 8 bytes.
+ * Everything else reads as zeros and is dropped when written: a guest cannot make this code do
+ * anything but look at a table.
  *
- * The selectors (features, queue, shared memory) are the slot's; status, features and queue registers
- * are the device's, under its lock. Queue registers can be written until DRIVER_OK, which is when
- * the loop latches them (vq_start); after it they are frozen until the reset, and what they say has no
- * effect on a running queue anyway.
+ * The selectors (features, queue, shared memory) are the slot's; status, features and queue
+ * registers are the device's, under its lock. Queue registers can be written until DRIVER_OK, which
+ * is when the loop latches them (vq_start); after it they are frozen until the reset, and what they
+ * say has no effect on a running queue anyway.
  *
- * Without a device the slot shows the magic, the version and DeviceID 0, which tells a driver to leave
- * it alone (4.2.3.1.1). vmmio_plug() publishes the device with one release store: a vCPU sees an empty
- * slot or a whole device.
+ * Without a device the slot shows the magic, the version and DeviceID 0, which tells a driver to
+ * leave it alone (4.2.3.1.1). vmmio_plug() publishes the device with one release store: a vCPU sees
+ * an empty slot or a whole device.
  *
- * Not offered: legacy registers, queue reset (a feature that we do not offer), shared memory regions
- * (all-ones length and base, which means there is none).
+ * Not offered: legacy registers, queue reset (a feature that we do not offer), shared memory
+ * regions (all-ones length and base, which means there is none).
  */
 #include "virtio/mmio.h"
 
@@ -193,7 +193,8 @@ static void write_queue(struct vq *q, unsigned reg, uint32_t v)
 {
 	switch (reg) {
 	case REG_QUEUE_NUM:
-		/* What does not fit becomes 0, which vq_start() refuses, instead of another number. */
+		/* What does not fit becomes 0, which vq_start() refuses, instead of another number.
+		 */
 		q->size = v <= q->max ? (uint16_t)v : 0;
 		break;
 	case REG_QUEUE_READY:

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * virtio-pmem (virtio 1.2, section 5.19): a file is mapped into the guest by the VMM, and this device
- * carries out the flushes that make what the guest stored there durable. Loop thread.
+ * virtio-pmem (virtio 1.2, section 5.19): a file is mapped into the guest by the VMM, and this
+ * device carries out the flushes that make what the guest stored there durable. Loop thread.
  *
- * One fsync(2) runs at a time. Flushes that arrive meanwhile wait for the next one, which then answers
- * all of them: it starts after each of them was asked for, and covers all.
+ * One fsync(2) runs at a time. Flushes that arrive meanwhile wait for the next one, which then
+ * answers all of them: it starts after each of them was asked for, and covers all.
  */
 #include "virtio/devices.h"
 
@@ -21,9 +21,9 @@ struct pmem_config_wire {
 _Static_assert(sizeof(struct pmem_config_wire) == 16, "virtio 1.2, 5.19.4");
 
 /* 5.19.6 */
-#define REQ_FLUSH 0u
-#define RESP_OK   0u
-#define RESP_EIO  1u
+#define REQ_FLUSH  0u
+#define RESP_OK	   0u
+#define RESP_EIO   1u
 
 #define PMEM_NUM   64u
 #define PMEM_SPANS 8u /* of the 4 bytes each way, cut as guest memory may cut them */
@@ -38,7 +38,8 @@ struct pmem {
 	struct virtio_dev dev;
 	int fd;
 	struct loop_op op;
-	/* Requests in the order of arrival: [0, running) wait for the fsync at work, the rest for the next. */
+	/* Requests in the order of arrival: [0, running) wait for the fsync at work, the rest for
+	 * the next. */
 	unsigned cnt, running;
 	struct flush *order[PMEM_NUM];
 	struct flush *idle[PMEM_NUM];
@@ -164,14 +165,15 @@ static void pmem_free(struct virtio_dev *dev)
 }
 
 static const struct virtio_ops pmem_ops = {
-	.name = "pmem",
-	.id = VIRTIO_ID_PMEM,
-	.kick = pmem_kick,
-	.stop = pmem_stop,
-	.free = pmem_free,
+    .name = "pmem",
+    .id = VIRTIO_ID_PMEM,
+    .kick = pmem_kick,
+    .stop = pmem_stop,
+    .free = pmem_free,
 };
 
-int pmem_new(struct virtio_dev **ret, const char *name, const struct pmem_config *cfg, struct err *e)
+int pmem_new(struct virtio_dev **ret, const char *name, const struct pmem_config *cfg,
+	     struct err *e)
 {
 	static const uint16_t max[] = {PMEM_NUM};
 	struct pmem_config_wire w = {.start = le64_of(cfg->gpa), .size = le64_of(cfg->len)};

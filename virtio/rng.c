@@ -2,9 +2,10 @@
 /*
  * virtio-rng (virtio 1.2, section 5.4): buffers are filled by getrandom(2). Loop thread.
  *
- * Two limits keep a guest from making the host work for it: a request gets at most REQUEST_MAX bytes
- * (the driver asks again), and a token bucket bounds the rate. A request that finds the bucket empty
- * waits for a timer; it is not failed, since a guest that needs entropy has nothing else to do.
+ * Two limits keep a guest from making the host work for it: a request gets at most REQUEST_MAX
+ * bytes (the driver asks again), and a token bucket bounds the rate. A request that finds the
+ * bucket empty waits for a timer; it is not failed, since a guest that needs entropy has nothing
+ * else to do.
  */
 #include "virtio/devices.h"
 
@@ -15,11 +16,11 @@
 #include "base/clock.h"
 
 #define REQUEST_MAX (64u << 10)
-#define REQUEST_MIN 64u                     /* what a request costs at least, empty ones too */
-#define BUCKET_MAX  (256u << 10)            /* bytes at once after a pause */
-#define RATE        (4u << 20)              /* bytes per second */
-#define TICK_NS     (20 * NS_PER_MS)        /* how long a waiting request sleeps at least */
-#define RNG_NUM     16u
+#define REQUEST_MIN 64u		     /* what a request costs at least, empty ones too */
+#define BUCKET_MAX  (256u << 10)     /* bytes at once after a pause */
+#define RATE	    (4u << 20)	     /* bytes per second */
+#define TICK_NS	    (20 * NS_PER_MS) /* how long a waiting request sleeps at least */
+#define RNG_NUM	    16u
 #define RNG_SPANS   64u
 
 struct rng {
@@ -41,8 +42,8 @@ static void refill(struct rng *r)
 	uint64_t now = clock_ns(), ns = now - r->filled_ns;
 
 	/* Long pauses would overflow the product, and fill the bucket anyway. */
-	r->tokens = ns >= NS_PER_SEC ? BUCKET_MAX
-				     : MIN(r->tokens + ns * RATE / NS_PER_SEC, BUCKET_MAX);
+	r->tokens =
+	    ns >= NS_PER_SEC ? BUCKET_MAX : MIN(r->tokens + ns * RATE / NS_PER_SEC, BUCKET_MAX);
 	r->filled_ns = now;
 }
 
@@ -135,11 +136,11 @@ static void rng_free(struct virtio_dev *dev)
 }
 
 static const struct virtio_ops rng_ops = {
-	.name = "rng",
-	.id = VIRTIO_ID_RNG,
-	.kick = rng_kick,
-	.stop = rng_stop,
-	.free = rng_free,
+    .name = "rng",
+    .id = VIRTIO_ID_RNG,
+    .kick = rng_kick,
+    .stop = rng_stop,
+    .free = rng_free,
 };
 
 int rng_new(struct virtio_dev **ret, const char *name, struct err *e)

@@ -13,10 +13,10 @@
  *
  *  - Everything that is judged is loaded exactly once into a local (a descriptor: two 64-bit loads;
  *    an indirect table: one copy), and only the local is used from then on.
- *  - Indices: avail.idx may be at most num ahead of what we took; head < num; next < table length; at
- *    most as many steps as the table has entries, so a chain that bites its tail ends; one level of
- *    indirection; nothing readable after something writable; the lengths of a chain sum up to at most
- *    UINT32_MAX, which is what the used ring can report; every byte lies in guest memory.
+ *  - Indices: avail.idx may be at most num ahead of what we took; head < num; next < table length;
+ * at most as many steps as the table has entries, so a chain that bites its tail ends; one level of
+ *    indirection; nothing readable after something writable; the lengths of a chain sum up to at
+ * most UINT32_MAX, which is what the used ring can report; every byte lies in guest memory.
  *  - A head that is in flight must not be made available again (inflight[]): its request still owns
  *    the buffers.
  *  - Size and addresses are latched by vq_start(); the register file may change as it likes.
@@ -24,8 +24,8 @@
  * Any violation fails the device (virtio_fail) and the queue yields nothing until the reset.
  *
  * Kicks: with EVENT_IDX the driver kicks when its index passes avail_event. That is armed (stored,
- * then the index looked at again) each time vq_pop() finds the ring empty, so no device can forget it.
- * Interrupts: vq_notify() decides once for everything pushed since its last call.
+ * then the index looked at again) each time vq_pop() finds the ring empty, so no device can forget
+ * it. Interrupts: vq_notify() decides once for everything pushed since its last call.
  *
  * Memory ordering is in this file and nowhere else; each barrier names its partner.
  */
@@ -52,13 +52,14 @@ enum {
 
 struct wire_desc {
 	le64_t addr;
-	le64_t meta; /* len: bits 0-31, flags: 32-47, next: 48-63; one word, so that one load gets it */
+	le64_t meta; /* len: bits 0-31, flags: 32-47, next: 48-63; one word, so that one load gets
+			it */
 };
 _Static_assert(sizeof(struct wire_desc) == 16, "virtio 1.2, 2.7.5");
 
 /* Bytes of the rings of @num entries: flags, idx, ring[num], the other side's event index. */
 #define AVAIL_BYTES(num) (6u + 2u * (num))
-#define USED_BYTES(num)  (6u + 8u * (num))
+#define USED_BYTES(num)	 (6u + 8u * (num))
 
 struct desc {
 	uint64_t addr;
@@ -66,7 +67,8 @@ struct desc {
 	uint16_t flags, next;
 };
 
-/* ---- ring words: all loads and stores of shared memory ----------------------------------------- */
+/* ---- ring words: all loads and stores of shared memory -----------------------------------------
+ */
 
 static inline uint16_t *word16(void *ring, size_t off)
 {
@@ -105,7 +107,8 @@ static struct desc desc_load(const struct vq *q, unsigned i)
 			   le64toh(__atomic_load_n(w + 1, __ATOMIC_RELAXED)));
 }
 
-/* ---- start and stop ---------------------------------------------------------------------------- */
+/* ---- start and stop ----------------------------------------------------------------------------
+ */
 
 int vq_start(struct vq *q)
 {
@@ -146,7 +149,8 @@ void vq_stop(struct vq *q)
 	q->table = NULL;
 }
 
-/* ---- taking ------------------------------------------------------------------------------------ */
+/* ---- taking ------------------------------------------------------------------------------------
+ */
 
 /* The driver may touch the device, and we its rings. */
 static inline bool usable(const struct vq *q)
@@ -200,8 +204,8 @@ static int walk_indirect(struct vq *q, struct vq_chain *c, const struct desc *t)
 	}
 	/*
 	 * The specification limits a chain to the queue size. Linux does not care (virtio_console
-	 * splices as many pages as a pipe has), and a table is bounded by itself: so any table up to our
-	 * own limit.
+	 * splices as many pages as a pipe has), and a table is bounded by itself: so any table up
+	 * to our own limit.
 	 */
 	if (t->len == 0 || t->len % sizeof(*tab) || cnt > VQ_SIZE_MAX) {
 		virtio_fail(q->dev, "queue %u: indirect table of %u bytes", q->idx, t->len);
@@ -244,7 +248,8 @@ static int walk(struct vq *q, struct vq_chain *c)
 		struct desc d = desc_load(q, i);
 		int rc;
 
-		/* 2.7.5.3.2: plain descriptors may come before the indirect one, which is the last. */
+		/* 2.7.5.3.2: plain descriptors may come before the indirect one, which is the last.
+		 */
 		if (d.flags & DESC_INDIRECT)
 			return walk_indirect(q, c, &d);
 		rc = add_span(q, c, &d);
@@ -269,7 +274,8 @@ static bool arm(struct vq *q)
 		store16(q->used, 4 + 8ul * q->num, q->last_avail); /* avail_event */
 	else
 		store16(q->used, 0, 0);
-	/* Pairs with the driver's full barrier between raising avail.idx and reading avail_event. */
+	/* Pairs with the driver's full barrier between raising avail.idx and reading avail_event.
+	 */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	return avail_idx(q) != q->last_avail;
 }
@@ -334,7 +340,8 @@ void vq_kicks_off(struct vq *q)
 		store16(q->used, 0, USED_NO_NOTIFY);
 }
 
-/* ---- giving back ------------------------------------------------------------------------------- */
+/* ---- giving back -------------------------------------------------------------------------------
+ */
 
 void vq_push(struct vq *q, uint16_t head, uint32_t written)
 {

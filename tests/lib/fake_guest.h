@@ -2,17 +2,15 @@
 /*
  * The driver's side of virtio on plain memory, for unit tests, fuzzing and measurements.
  *
- * A fake guest owns some memory, a gmem map of it and one MMIO slot. It drives a device only through
- * what a guest has: the register window and the rings. Well-behaved calls come first (fg_start, fg_add,
- * fg_kick, fg_take), the raw ones for breaking rules after them.
+ * A fake guest owns some memory, a gmem map of it and one MMIO slot. It drives a device only
+ *through what a guest has: the register window and the rings. Well-behaved calls come first
+ *(fg_start, fg_add, fg_kick, fg_take), the raw ones for breaking rules after them.
  *
  *	struct fg *g = fg_new(1 << 20, 0);
- *	fg_plug(g, dev, loop);                       // loop may be NULL: everything runs in the call
- *	cr_assert_eq(fg_start(g, FG_ALL), 0);        // reset … DRIVER_OK, all queues set up
- *	uint64_t a = fg_bytes(g, "hello", 5), b = fg_alloc(g, 512, 1);
- *	fg_add(fg_q(g, 0), (struct fg_buf[]){{a, 5, false}, {b, 512, true}}, 2, 0);
- *	fg_kick(fg_q(g, 0));
- *	head = fg_take_wait(fg_q(g, 0), &written);
+ *	fg_plug(g, dev, loop);                       // loop may be NULL: everything runs in the
+ *call cr_assert_eq(fg_start(g, FG_ALL), 0);        // reset … DRIVER_OK, all queues set up uint64_t
+ *a = fg_bytes(g, "hello", 5), b = fg_alloc(g, 512, 1); fg_add(fg_q(g, 0), (struct fg_buf[]){{a, 5,
+ *false}, {b, 512, true}}, 2, 0); fg_kick(fg_q(g, 0)); head = fg_take_wait(fg_q(g, 0), &written);
  *
  * One thread. Failures of the fake guest itself (out of memory or of descriptors) abort.
  */
@@ -25,8 +23,8 @@
 /* fg_new(): data memory is made of many small regions, none adjacent on the host to the next. */
 #define FG_TINY_REGIONS 1u
 
-#define FG_BASE 0x40000000ull /* where the guest's memory starts */
-#define FG_ALL  UINT64_MAX    /* fg_start(): accept whatever is offered */
+#define FG_BASE		0x40000000ull /* where the guest's memory starts */
+#define FG_ALL		UINT64_MAX    /* fg_start(): accept whatever is offered */
 
 struct fg;
 
@@ -35,13 +33,13 @@ struct fg_queue {
 	unsigned idx;
 	uint16_t num;
 	uint64_t desc, avail, used; /* guest addresses */
-	uint16_t avail_idx;         /* what has been published */
-	uint16_t kicked_idx;        /* avail_idx at the last kick decision */
+	uint16_t avail_idx;	    /* what has been published */
+	uint16_t kicked_idx;	    /* avail_idx at the last kick decision */
 	uint16_t last_used;
 	uint16_t free_cnt, free_head;
-	uint16_t next[VQ_SIZE_MAX];   /* free list; for descriptors in use, the chain */
-	uint16_t chain[VQ_SIZE_MAX];  /* per head: descriptors it uses */
-	uint64_t kicks;               /* notifications written */
+	uint16_t next[VQ_SIZE_MAX];  /* free list; for descriptors in use, the chain */
+	uint16_t chain[VQ_SIZE_MAX]; /* per head: descriptors it uses */
+	uint64_t kicks;		     /* notifications written */
 };
 
 struct fg_buf {
@@ -50,7 +48,8 @@ struct fg_buf {
 	bool write; /* for the device to write to */
 };
 
-/* ---- memory -------------------------------------------------------------------------------------- */
+/* ---- memory
+ * -------------------------------------------------------------------------------------- */
 
 /* @len bytes of data memory beside the room for rings. */
 struct fg *fg_new(size_t len, unsigned flags);
@@ -70,7 +69,8 @@ void fg_get(struct fg *g, uint64_t gpa, void *dst, size_t len);
 /* Where a byte of guest memory is on the host; NULL when nowhere. */
 uint8_t *fg_host(struct fg *g, uint64_t gpa);
 
-/* ---- device -------------------------------------------------------------------------------------- */
+/* ---- device
+ * -------------------------------------------------------------------------------------- */
 
 void fg_plug(struct fg *g, struct virtio_dev *dev, struct loop *loop);
 struct vmmio *fg_slot(struct fg *g);
@@ -91,7 +91,8 @@ void fg_reset(struct fg *g); /* status 0 */
 struct fg_queue *fg_q(struct fg *g, unsigned idx);
 unsigned fg_irqs(const struct fg *g); /* pulses so far */
 
-/* ---- well-behaved ring use ------------------------------------------------------------------------ */
+/* ---- well-behaved ring use
+ * ------------------------------------------------------------------------ */
 
 #define FG_INDIRECT 1u /* put the chain in an indirect table */
 /* Makes one chain available and returns its head. Takes effect at once; no kick. */
@@ -108,7 +109,8 @@ void fg_set_no_interrupt(struct fg_queue *q, bool on);
 /* Runs the loop until @done(@arg) or 10 seconds; whether it was done. */
 bool fg_run_until(struct fg *g, bool (*done)(void *arg), void *arg);
 
-/* ---- breaking rules -------------------------------------------------------------------------------- */
+/* ---- breaking rules
+ * -------------------------------------------------------------------------------- */
 
 #define FG_D_NEXT     1u
 #define FG_D_WRITE    2u
@@ -122,10 +124,11 @@ void fg_set_avail_idx(struct fg_queue *q, uint16_t idx);
 
 /*
  * Watches the loads and stores that the process makes in [gpa, gpa+len) of ring memory: after each
- * instruction that touches it @after(@ctx, address, count of accesses to this very address) runs, and
- * may rewrite the memory with fg_put(), as another CPU of a hostile guest would. With it, a value
- * that is fetched twice is seen twice, and differently. x86-64 only (single-stepping); one watch at a
- * time; fg_watch_end() returns the greatest number of times that one address was accessed.
+ * instruction that touches it @after(@ctx, address, count of accesses to this very address) runs,
+ * and may rewrite the memory with fg_put(), as another CPU of a hostile guest would. With it, a
+ * value that is fetched twice is seen twice, and differently. x86-64 only (single-stepping); one
+ * watch at a time; fg_watch_end() returns the greatest number of times that one address was
+ * accessed.
  */
 void fg_watch_begin(struct fg *g, uint64_t gpa, size_t len,
 		    void (*after)(void *ctx, uint64_t gpa, unsigned count), void *ctx);

@@ -32,12 +32,12 @@ static void probe_stop(struct virtio_dev *dev)
 }
 
 static const struct virtio_ops probe_ops = {
-	.name = "probe", .id = 42, .kick = probe_kick, .stop = probe_stop};
+    .name = "probe", .id = 42, .kick = probe_kick, .stop = probe_stop};
 
 static struct probe p;
 static struct fg *g;
 static struct fg_queue *q; /* of the driver */
-static struct vq *v;       /* of the device */
+static struct vq *v;	   /* of the device */
 
 #define NUM 8u
 
@@ -45,7 +45,7 @@ static void begin(uint64_t features, unsigned flags)
 {
 	static const uint16_t max[] = {NUM, 256};
 	static const struct log_config quiet = {
-		.program = "test", .file_fd = -1, .stderr_level = -1};
+	    .program = "test", .file_fd = -1, .stderr_level = -1};
 
 	log_setup(&quiet);
 	g = fg_new(1 << 20, flags);
@@ -69,7 +69,8 @@ static int pop(void)
 	return vq_pop(v, &p.c);
 }
 
-/* The device has failed, says so, and gives nothing any more until the reset, after which it works. */
+/* The device has failed, says so, and gives nothing any more until the reset, after which it works.
+ */
 static void failed(void)
 {
 	unsigned irqs = fg_irqs(g);
@@ -91,7 +92,8 @@ static void failed(void)
 
 #define PLAIN (FG_ALL & ~VIRTIO_F_EVENT_IDX & ~VIRTIO_F_INDIRECT_DESC)
 
-/* ---- what works ---------------------------------------------------------------------------------- */
+/* ---- what works
+ * ---------------------------------------------------------------------------------- */
 
 struct way {
 	unsigned region_flags, add_flags;
@@ -99,10 +101,8 @@ struct way {
 
 ParameterizedTestParameters(vq, round_trip)
 {
-	static struct way ways[] = {{0, 0},
-				    {0, FG_INDIRECT},
-				    {FG_TINY_REGIONS, 0},
-				    {FG_TINY_REGIONS, FG_INDIRECT}};
+	static struct way ways[] = {
+	    {0, 0}, {0, FG_INDIRECT}, {FG_TINY_REGIONS, 0}, {FG_TINY_REGIONS, FG_INDIRECT}};
 
 	return cr_make_param_array(struct way, ways, ARRAY_LEN(ways));
 }
@@ -208,8 +208,8 @@ Test(vq, adjacent_buffers_are_one_span_but_never_across_the_direction)
 
 	begin(FG_ALL, 0);
 	buf = fg_alloc(g, 64, 1);
-	(void)fg_add(q, (struct fg_buf[]){{buf, 8, false}, {buf + 8, 8, false}, {buf + 16, 8, true}},
-		     3, 0);
+	(void)fg_add(
+	    q, (struct fg_buf[]){{buf, 8, false}, {buf + 8, 8, false}, {buf + 16, 8, true}}, 3, 0);
 	cr_assert_eq(pop(), 1);
 	cr_assert_eq(p.c.out_cnt, 1);
 	cr_assert_eq(p.c.in_cnt, 1);
@@ -238,7 +238,8 @@ Test(vq, completes_out_of_order)
 	end();
 }
 
-/* ---- rules, each of which has its refusal --------------------------------------------------------- */
+/* ---- rules, each of which has its refusal
+ * --------------------------------------------------------- */
 
 Test(vq, refuses_a_head_outside_of_the_ring)
 {
@@ -469,7 +470,8 @@ Test(vq, refuses_more_pieces_than_the_device_has_room_for)
 	failed();
 }
 
-/* ---- fetched once ---------------------------------------------------------------------------------- */
+/* ---- fetched once
+ * ---------------------------------------------------------------------------------- */
 
 /* After the first access: another CPU makes the descriptor as bad as can be. */
 static void poison_desc(void *ctx, uint64_t gpa, unsigned count)
@@ -548,7 +550,8 @@ Test(vq, fetches_a_head_once)
 }
 #endif
 
-/* ---- latched at DRIVER_OK --------------------------------------------------------------------------- */
+/* ---- latched at DRIVER_OK
+ * --------------------------------------------------------------------------- */
 
 Test(vq, registers_have_no_effect_on_a_running_queue)
 {
@@ -585,9 +588,9 @@ Test(vq, refuses_to_start_with_a_bad_ring)
 		unsigned num;
 		uint64_t desc_off, avail_off, used_off;
 	} bad[] = {
-		{0, 0, 0, 0},       {3, 0, 0, 0},          {2 * NUM, 0, 0, 0}, {65536 + 8, 0, 0, 0},
-		{NUM, 8, 0, 0},     {NUM, 0, 1, 0},        {NUM, 0, 0, 2},     {NUM, 1u << 31, 0, 0},
-		{NUM, 0, 1u << 31, 0}, {NUM, 0, 0, 1u << 31},
+	    {0, 0, 0, 0},	   {3, 0, 0, 0},	  {2 * NUM, 0, 0, 0}, {65536 + 8, 0, 0, 0},
+	    {NUM, 8, 0, 0},	   {NUM, 0, 1, 0},	  {NUM, 0, 0, 2},     {NUM, 1u << 31, 0, 0},
+	    {NUM, 0, 1u << 31, 0}, {NUM, 0, 0, 1u << 31},
 	};
 
 	for (unsigned i = 0; i < ARRAY_LEN(bad); i++) {
@@ -642,7 +645,8 @@ Test(vq, a_queue_that_is_not_ready_is_dead)
 	end();
 }
 
-/* ---- kicks and interrupts ---------------------------------------------------------------------------- */
+/* ---- kicks and interrupts
+ * ---------------------------------------------------------------------------- */
 
 static void add1(void)
 {
