@@ -40,13 +40,33 @@ int pmem_new(struct virtio_dev **ret, const char *name, const struct pmem_config
 	     struct err *e) MUST_CHECK;
 
 /* ---- 9p: a directory tree, 9P2000.L --------------------------------------------------------------- */
+#define P9_WORKERS_MAX 16u
+
+/*
+ * Threads that do metadata calls for any number of 9p devices. They inherit credentials, capabilities
+ * and seccomp filters of the thread that calls p9_pool_new(), whatever other threads give up later, and
+ * have their own umask, working directory and file system identity.
+ */
+struct p9_pool;
+struct p9_pool_config {
+	unsigned workers; /* at most; 0 = default. One starts at once, the others under load. */
+	bool lazy;        /* not even one starts before the first request */
+	void (*thread_init)(void *arg); /* optional: first thing in each thread (seccomp, capabilities) */
+	void *thread_arg;
+};
+int p9_pool_new(struct p9_pool **ret, const struct p9_pool_config *cfg, struct err *e) MUST_CHECK;
+void p9_pool_free(struct p9_pool *p); /* after the devices that use it; NULL is fine */
+
 struct p9_config {
 	int root_fd;       /* O_PATH or O_RDONLY directory; nothing above or beside it is reachable */
-	int proc_fd;       /* /proc/self/fd directory, for reopening O_PATH fds; -1: opened by p9_new() */
+	int proc_fd;       /* /proc/self/fd of this process (opened after its last fork), for reopening
+			    * O_PATH fds; -1: opened by p9_new() */
 	const char *tag;   /* mount tag, at most 36 bytes */
 	bool readonly;
-	unsigned workers;  /* threads for metadata; 0 = default */
+	unsigned workers;  /* threads for metadata; 0 = default. Without a pool; started when needed. */
+	struct p9_pool *pool; /* stays the caller's; NULL: threads of its own */
 };
+/* Raises the soft limit of open files to the hard one. */
 int p9_new(struct virtio_dev **ret, const char *name, const struct p9_config *cfg,
 	   struct err *e) MUST_CHECK;
 
