@@ -7,5 +7,6 @@
 #define HUSK_VMM_CMDS_H
 
 int cmd_check(int argc, char **argv);
+int cmd_run(int argc, char **argv);
 
 #endif

@@ -48,6 +48,7 @@ struct machine_config {
 	enum machine_hw hw;
 	bool serial;             /* a 16550A at port 0x3f8; output goes to serial_out() */
 	void (*serial_out)(void *ctx, const void *buf, size_t len); /* vCPU thread */
+	void (*serial_room)(void *ctx); /* the full receiver has room again; vCPU thread; may be NULL */
 	unsigned spare_slots;    /* empty virtio slots beyond those plugged before start */
 	void (*ended)(void *ctx, enum machine_end why, int status, const char *msg); /* loop, once */
 	void *ctx;
@@ -56,7 +57,7 @@ struct machine_config {
 
 #define MACHINE_MEMORY_MIN (16ull << 20)
 #define MACHINE_CPUS_MAX   64u
-#define MACHINE_SLOTS_MAX  24u /* virtio-mmio windows: one IO-APIC pin each */
+#define MACHINE_SLOTS_MAX  22u /* virtio-mmio windows: one IO-APIC pin each; 0 and 4 are not for them */
 
 /*
  * Opens /dev/kvm, makes the VM and its memory, and loads the kernel. On failure nothing is left and

@@ -15,6 +15,7 @@ static const struct {
 	int (*fn)(int argc, char **argv);
 	const char *help;
 } verbs[] = {
+    {"run", cmd_run, "boot a kernel"},
     {"check", cmd_check, "find out whether this host can run guests"},
     {"help", cmd_help, "this list"},
 };

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What CPUID says in the guest: the host's through KVM, with the topology of this machine: one package,
+ * one thread a core, APIC ids 0, 1, 2 ... One query of KVM for all vCPUs.
+ */
+#ifndef HUSK_VMM_CPUID_X86_H
+#define HUSK_VMM_CPUID_X86_H
+
+#include <linux/kvm.h>
+#include "base/err.h"
+#include "vmm/vm.h"
+
+#define CPUID_ENTRIES_MAX 256u
+
+struct cpuid {
+	struct kvm_cpuid2 head; /* entries follow it in memory: see struct kvm_cpuid2 */
+	struct kvm_cpuid_entry2 entry[CPUID_ENTRIES_MAX];
+};
+
+/* The model that all vCPUs share; kvm_cap_tsc_deadline: KVM_CAP_TSC_DEADLINE_TIMER is there. */
+int cpuid_query(struct cpuid *c, const struct vm *vm, struct err *e) MUST_CHECK;
+/* Pure part of the above: removes what this machine does not have, adds the topology leaves. */
+void cpuid_model(struct cpuid *c, bool tsc_deadline);
+/* Makes @c that of vCPU @index of @cpus. */
+void cpuid_for_vcpu(struct cpuid *c, unsigned index, unsigned cpus);
+
+#endif

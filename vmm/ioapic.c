@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The IO-APIC in user space. See ioapic.h; register layout: Intel 82093AA data sheet, section 3.
+ */
+#include "vmm/ioapic.h"
+
+#include <string.h>
+
+#define REG_SELECT 0x00u
+#define REG_WINDOW 0x10u
+
+#define IDX_ID    0x00u
+#define IDX_VER   0x01u
+#define IDX_ARB   0x02u
+#define IDX_REDIR 0x10u
+
+/* Version 0x11 (no EOI register of its own), and the number of the last pin. */
+#define VERSION (0x11u | ((IOAPIC_PINS - 1) << 16))
+
+/* What a guest may write: all but delivery status and remote IRR, which are ours. */
+#define ENTRY_RW (~((1ull << 12) | IOAPIC_REMOTE_IRR) & 0xff0000000001ffffull)
+
+void ioapic_init(struct ioapic *a, const struct ioapic_ops *ops, void *ctx)
+{
+	memset(a, 0, sizeof(*a));
+	(void)pthread_mutex_init(&a->lock, NULL);
+	a->ops = ops;
+	a->ctx = ctx;
+	for (unsigned i = 0; i < IOAPIC_PINS; i++)
+		a->entry[i] = IOAPIC_MASKED;
+}
+
+void ioapic_fini(struct ioapic *a)
+{
+	(void)pthread_mutex_destroy(&a->lock);
+}
+
+/* MSI address and data (Intel SDM 3, 10.11) with the same fields in other places. */
+void ioapic_message(uint64_t entry, uint64_t *addr, uint32_t *data)
+{
+	*addr = 0xfee00000ull | ((entry >> 56) & 0xff) << 12 | (entry & IOAPIC_LOGICAL ? 1u << 2 : 0);
+	*data = (uint32_t)(entry & (IOAPIC_VECTOR | IOAPIC_DELIVERY));
+	if (entry & IOAPIC_LEVEL)
+		*data |= 1u << 15 | 1u << 14; /* level, asserted */
+}
+
+static void deliver(struct ioapic *a, unsigned pin)
+{
+	uint64_t addr;
+	uint32_t data;
+
+	ioapic_message(a->entry[pin], &addr, &data);
+	a->delivered[pin]++;
+	a->ops->deliver(a->ctx, addr, data);
+}
+
+/* Sends what @pin has pending and may send. */
+static void update(struct ioapic *a, unsigned pin)
+{
+	uint64_t entry = a->entry[pin];
+	uint32_t bit = 1u << pin;
+
+	if (entry & IOAPIC_MASKED)
+		return;
+	if (entry & IOAPIC_LEVEL) {
+		a->edges &= ~bit;
+		if (!(a->levels & bit) || (entry & IOAPIC_REMOTE_IRR))
+			return;
+		a->entry[pin] |= IOAPIC_REMOTE_IRR;
+		deliver(a, pin);
+	} else if (a->edges & bit) {
+		a->edges &= ~bit;
+		deliver(a, pin);
+	}
+}
+
+void ioapic_pulse(struct ioapic *a, unsigned pin)
+{
+	if (pin >= IOAPIC_PINS)
+		return;
+	(void)pthread_mutex_lock(&a->lock);
+	a->edges |= 1u << pin;
+	update(a, pin);
+	(void)pthread_mutex_unlock(&a->lock);
+}
+
+void ioapic_set_level(struct ioapic *a, unsigned pin, bool up)
+{
+	uint32_t bit;
+
+	if (pin >= IOAPIC_PINS)
+		return;
+	bit = 1u << pin;
+	(void)pthread_mutex_lock(&a->lock);
+	if (up && !(a->levels & bit))
+		a->edges |= bit;
+	if (up)
+		a->levels |= bit;
+	else
+		a->levels &= ~bit;
+	update(a, pin);
+	(void)pthread_mutex_unlock(&a->lock);
+}
+
+void ioapic_eoi(struct ioapic *a, uint8_t vector)
+{
+	(void)pthread_mutex_lock(&a->lock);
+	for (unsigned pin = 0; pin < IOAPIC_PINS; pin++) {
+		uint64_t entry = a->entry[pin];
+
+		if ((entry & IOAPIC_VECTOR) != vector || !(entry & IOAPIC_REMOTE_IRR))
+			continue;
+		a->entry[pin] &= ~IOAPIC_REMOTE_IRR;
+		update(a, pin);
+	}
+	(void)pthread_mutex_unlock(&a->lock);
+}
+
+static uint32_t reg_read(const struct ioapic *a)
+{
+	uint32_t idx = a->select;
+
+	if (idx == IDX_ID || idx == IDX_ARB)
+		return a->id;
+	if (idx == IDX_VER)
+		return VERSION;
+	idx -= IDX_REDIR;
+	if (idx >= 2 * IOAPIC_PINS)
+		return 0;
+	return (uint32_t)(a->entry[idx / 2] >> (idx % 2 ? 32 : 0));
+}
+
+static void entry_write(struct ioapic *a, uint32_t idx, uint32_t val)
+{
+	unsigned pin = idx / 2;
+	uint64_t old = a->entry[pin], entry;
+
+	if (idx % 2)
+		entry = (old & 0xffffffffull) | (uint64_t)val << 32;
+	else
+		entry = (old & ~0xffffffffull) | val;
+	entry = (entry & ENTRY_RW) | (old & IOAPIC_REMOTE_IRR);
+	if (!(entry & IOAPIC_LEVEL))
+		entry &= ~IOAPIC_REMOTE_IRR;
+	a->entry[pin] = entry;
+	/* Before delivery, or the first EOI could go unreported. */
+	if (entry != old && ((entry | old) & IOAPIC_LEVEL) && a->ops->routes)
+		a->ops->routes(a->ctx, a->entry);
+	update(a, pin);
+}
+
+static void reg_write(struct ioapic *a, uint32_t val)
+{
+	uint32_t idx = a->select;
+
+	if (idx == IDX_ID)
+		a->id = val & 0x0f000000u;
+	idx -= IDX_REDIR;
+	if (idx < 2 * IOAPIC_PINS)
+		entry_write(a, idx, val);
+}
+
+void ioapic_read(struct ioapic *a, uint64_t off, void *buf, unsigned len)
+{
+	uint32_t val = 0;
+
+	memset(buf, 0, len);
+	if (len != sizeof(val))
+		return;
+	(void)pthread_mutex_lock(&a->lock);
+	if (off == REG_SELECT)
+		val = a->select;
+	else if (off == REG_WINDOW)
+		val = reg_read(a);
+	(void)pthread_mutex_unlock(&a->lock);
+	memcpy(buf, &val, sizeof(val));
+}
+
+void ioapic_write(struct ioapic *a, uint64_t off, const void *buf, unsigned len)
+{
+	uint32_t val;
+
+	if (len != sizeof(val))
+		return;
+	memcpy(&val, buf, sizeof(val));
+	(void)pthread_mutex_lock(&a->lock);
+	if (off == REG_SELECT)
+		a->select = val & 0xff;
+	else if (off == REG_WINDOW)
+		reg_write(a, val);
+	(void)pthread_mutex_unlock(&a->lock);
+}

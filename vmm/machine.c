@@ -1,0 +1,429 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A machine's life. See machine.h for the contract.
+ *
+ * The end, which may begin on any thread: the first reason is kept, all vCPUs are told to leave. The loop
+ * goes on meanwhile, since a vCPU may be waiting in loop_call(). The last vCPU thread to leave wakes the
+ * loop, which joins them, takes what the guest said last out of the rings, stops the devices, waits for
+ * them to drain, and only then says ended().
+ */
+#include "vmm/machine_priv.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "base/fd.h"
+#include "vmm/memmap.h"
+
+/*
+ * What every guest kernel gets in front of the user's words, which win where they disagree.
+ *
+ * reboot=k         a restart writes to port 0x64, which ends the machine
+ * panic=-1         a panic restarts at once
+ * tsc=reliable     no clock watchdog: there is nothing to compare the TSC with
+ * no_timer_check   no test whether the PIT's interrupt arrives: there is no PIT
+ * cryptomgr.notests  no self-tests of ciphers
+ * random.trust_cpu=on, and the seed: no waiting for entropy
+ * rcupdate.rcu_expedited=1  boot does not sit out grace periods
+ */
+static const char cmdline_common[] = "reboot=k panic=-1 tsc=reliable no_timer_check cryptomgr.notests "
+				     "random.trust_cpu=on rcupdate.rcu_expedited=1";
+/* With an MP table there is no ACPI and no PCI to look for. */
+static const char cmdline_mptable[] = " acpi=off pci=off";
+/* Do not probe for UARTs that are not there. */
+static const char cmdline_no_serial[] = " 8250.nr_uarts=0";
+
+#define CMDLINE_BUF 8192u
+
+/* ---- making ------------------------------------------------------------------------------------ */
+static int check_config(const struct machine_config *cfg, struct err *e)
+{
+	if (!cfg->cpus || cfg->cpus > MACHINE_CPUS_MAX)
+		return err_set(e, -EINVAL, "%u CPUs: 1 to %u are possible", cfg->cpus, MACHINE_CPUS_MAX);
+	if (cfg->memory < MACHINE_MEMORY_MIN || cfg->memory > MEMMAP_RAM_MAX)
+		return err_set(e, -EINVAL, "%llu MiB of memory: %llu to %llu are possible",
+			       (unsigned long long)(cfg->memory >> 20),
+			       (unsigned long long)(MACHINE_MEMORY_MIN >> 20),
+			       (unsigned long long)(MEMMAP_RAM_MAX >> 20));
+	if (cfg->memory % 4096)
+		return err_set(e, -EINVAL, "%llu bytes of memory: not a multiple of 4 KiB",
+			       (unsigned long long)cfg->memory);
+	return 0;
+}
+
+static int make_memory(struct machine *m, struct err *e)
+{
+	uint64_t low = memmap_low_len(m->cfg.memory), high = memmap_high_len(m->cfg.memory);
+	int rc = mem_ram(&m->ram, m->cfg.memory);
+
+	if (rc < 0)
+		return err_sys(e, rc, "%llu MiB of guest memory", (unsigned long long)(m->cfg.memory >> 20));
+	rc = vm_add_memory(&m->vm, GPA_RAM_LOW, low, m->ram.host, false);
+	if (rc == 0)
+		rc = gmem_add(&m->gmem, GPA_RAM_LOW, low, m->ram.host, false);
+	if (rc == 0 && high)
+		rc = vm_add_memory(&m->vm, GPA_RAM_HIGH, high, m->ram.host + low, false);
+	if (rc == 0 && high)
+		rc = gmem_add(&m->gmem, GPA_RAM_HIGH, high, m->ram.host + low, false);
+	return rc ? err_sys(e, rc, "setting up guest memory") : 0;
+}
+
+static int load_initrd(struct machine *m, const struct machine_config *cfg, struct err *e)
+{
+	struct image_src src;
+	void *to;
+	int rc;
+
+	if (cfg->initrd_fd < 0)
+		return 0;
+	rc = image_open(&src, cfg->initrd_fd, cfg->initrd_name, e);
+	if (rc == 0)
+		rc = boot_place_initrd(&m->image, m->cfg.memory, src.size, &m->initrd, e);
+	if (rc < 0)
+		return err_wrap(e, "initrd");
+	to = gmem_map(&m->gmem, m->initrd, src.size, 1, true);
+	rc = to ? image_read(&src, 0, to, src.size) : -EFAULT;
+	if (rc < 0)
+		return err_sys(e, rc, "initrd '%s'", cfg->initrd_name);
+	m->initrd_len = src.size;
+	return 0;
+}
+
+static int load(struct machine *m, const struct machine_config *cfg, struct err *e)
+{
+	struct image_src src;
+	int rc = image_open(&src, cfg->kernel_fd, cfg->kernel_name, e);
+
+	if (rc < 0)
+		return err_wrap(e, "kernel");
+	rc = image_load(&m->gmem, &src, cfg->kernel_name, &m->image, e);
+	if (rc == 0)
+		rc = load_initrd(m, cfg, e);
+	if (rc < 0)
+		return rc;
+	m->hw = cfg->hw;
+	if (m->hw == MACHINE_HW_AUTO)
+		m->hw = m->image.proto == BOOT_LINUX64 && m->image.has_of ? MACHINE_HW_FDT :
+									    MACHINE_HW_MPTABLE;
+	if (m->hw == MACHINE_HW_FDT && m->image.proto == BOOT_PVH)
+		return err_set(e, -EINVAL, "kernel '%s': a PVH kernel cannot be given a device tree",
+			       cfg->kernel_name);
+	return 0;
+}
+
+static int make(struct machine *m, const struct machine_config *cfg, struct err *e)
+{
+	int rc;
+
+	m->kernel_name = strdup(cfg->kernel_name);
+	m->cmdline = strdup(cfg->cmdline ? cfg->cmdline : "");
+	if (!m->kernel_name || !m->cmdline)
+		return err_set(e, -ENOMEM, "out of memory");
+	rc = vm_open(&m->vm, cfg->kvm_fd, e);
+	if (rc < 0)
+		return rc;
+	report_stamp(cfg->report, PHASE_CREATE_VM);
+	rc = make_memory(m, e);
+	if (rc < 0)
+		return rc;
+	report_stamp(cfg->report, PHASE_MEMORY);
+	rc = load(m, cfg, e);
+	if (rc < 0)
+		return rc;
+	report_stamp(cfg->report, PHASE_KERNEL);
+	return machine_add_registers(m, e);
+}
+
+static void on_end(struct loop_work *w);
+static void on_left(struct loop_work *w);
+
+int machine_new(struct machine **ret, const struct machine_config *cfg, struct loop *loop, struct err *e)
+{
+	struct machine *m;
+	int rc = check_config(cfg, e);
+
+	if (rc < 0)
+		return rc;
+	m = calloc(1, sizeof(*m));
+	if (!m)
+		return err_set(e, -ENOMEM, "out of memory");
+	m->cfg = *cfg;
+	m->loop = loop;
+	m->vm.fd = m->vm.kvm_fd = -1;
+	m->pmem_next = GPA_PMEM;
+	m->end_work.fn = on_end;
+	m->left_work.fn = on_left;
+	(void)pthread_mutex_init(&m->end_lock, NULL);
+	for (unsigned i = 0; i < MACHINE_CPUS_MAX; i++)
+		m->vcpu[i].fd = -1;
+	machine_init_slots(m);
+	rc = make(m, cfg, e);
+	if (rc < 0) {
+		machine_free(m);
+		return rc;
+	}
+	*ret = m;
+	return 0;
+}
+
+const struct gmem *machine_gmem(const struct machine *m)
+{
+	return &m->gmem;
+}
+
+/* ---- describing -------------------------------------------------------------------------------- */
+static void describe(const struct machine *m, struct hw_desc *hw)
+{
+	memset(hw, 0, sizeof(*hw));
+	hw->cpus = m->cfg.cpus;
+	hw->serial = m->has_serial;
+	hw->slot_cnt = m->slot_cnt;
+	for (unsigned i = 0; i < m->slot_cnt; i++) {
+		hw->slot[i].gpa = machine_slot_gpa(m, i);
+		hw->slot[i].pin = hw_slot_pin(i);
+	}
+	for (unsigned i = 0; i < m->pmem_cnt; i++) {
+		if (!m->pmem[i].readonly)
+			continue;
+		hw->pmem[hw->pmem_cnt].gpa = m->pmem[i].gpa;
+		hw->pmem[hw->pmem_cnt].len = m->pmem[i].map.len;
+		hw->pmem_cnt++;
+	}
+}
+
+static int make_cmdline(const struct machine *m, const struct hw_desc *hw, char buf[CMDLINE_BUF],
+			struct err *e)
+{
+	bool mp = m->hw == MACHINE_HW_MPTABLE;
+	int n = snprintf(buf, CMDLINE_BUF, "%s%s%s", cmdline_common, mp ? cmdline_mptable : "",
+			 m->has_serial ? "" : cmdline_no_serial);
+	int slots = mp ? hw_mptable_cmdline(hw, buf + n, CMDLINE_BUF - (size_t)n) : 0;
+	size_t len, room;
+
+	if (slots < 0)
+		return err_sys(e, slots, "kernel command line");
+	len = (size_t)n + (size_t)slots;
+	room = CMDLINE_BUF - len;
+	if (m->cmdline[0] && (size_t)snprintf(buf + len, room, " %s", m->cmdline) >= room)
+		return err_set(e, -E2BIG, "the kernel command line is longer than %u bytes", CMDLINE_BUF - 1);
+	return 0;
+}
+
+static int put_mptable(struct machine *m, const struct hw_desc *hw, struct err *e)
+{
+	uint8_t buf[HW_MPTABLE_MAX];
+	int len = hw_mptable(hw, GPA_MPTABLE, buf, sizeof(buf));
+
+	if (len < 0 || gmem_write(&m->gmem, GPA_MPTABLE, buf, (size_t)len) < 0)
+		return err_set(e, -ENOSPC, "the MP table does not fit");
+	return 0;
+}
+
+static int prepare_boot(struct machine *m, struct boot_regs *regs, struct err *e)
+{
+	uint8_t seed[BOOT_SEED_LEN];
+	auto_free uint8_t *fdt = NULL;
+	char cmdline[CMDLINE_BUF];
+	struct boot_params_in in = {.image = &m->image,
+				    .cmdline = cmdline,
+				    .ram = m->cfg.memory,
+				    .initrd = m->initrd,
+				    .initrd_len = m->initrd_len};
+	struct hw_desc hw;
+	int rc;
+
+	describe(m, &hw);
+	rc = make_cmdline(m, &hw, cmdline, e);
+	if (rc < 0)
+		return rc;
+	if (m->hw == MACHINE_HW_FDT) {
+		fdt = malloc(HW_FDT_MAX);
+		rc = fdt ? hw_fdt(&hw, fdt, HW_FDT_MAX) : -ENOMEM;
+		if (rc < 0)
+			return err_sys(e, rc, "device tree");
+		in.fdt = fdt;
+		in.fdt_len = (size_t)rc;
+	} else {
+		rc = put_mptable(m, &hw, e);
+		if (rc < 0)
+			return rc;
+	}
+	for (unsigned i = 0; i < hw.pmem_cnt; i++) {
+		in.pmem[i].gpa = hw.pmem[i].gpa;
+		in.pmem[i].len = hw.pmem[i].len;
+	}
+	in.pmem_cnt = hw.pmem_cnt;
+	if (getrandom(seed, sizeof(seed), 0) == (ssize_t)sizeof(seed))
+		in.seed = seed;
+	rc = boot_setup(&m->gmem, &in, regs, e);
+	return rc < 0 ? err_wrap(e, "kernel '%s'", m->kernel_name) : 0;
+}
+
+/* ---- running ----------------------------------------------------------------------------------- */
+static void vcpu_eoi(void *ctx, uint8_t vector)
+{
+	struct machine *m = ctx;
+
+	ioapic_eoi(&m->ioapic, vector);
+}
+
+static void vcpu_end(void *ctx, enum machine_end why, int status, const char *msg)
+{
+	machine_end(ctx, why, status, msg);
+}
+
+static void vcpu_left(void *ctx)
+{
+	struct machine *m = ctx;
+
+	if (atomic_fetch_sub(&m->alive, 1) == 1)
+		loop_post(m->loop, &m->left_work);
+}
+
+static int make_vcpus(struct machine *m, const struct boot_regs *regs, struct err *e)
+{
+	int rc = cpuid_query(&m->cpuid, &m->vm, e);
+
+	m->shared.vm = &m->vm;
+	m->shared.pio = &m->pio;
+	m->shared.mmio = &m->mmio;
+	m->shared.cpus = m->cfg.cpus;
+	m->shared.report = m->cfg.report;
+	m->shared.eoi = vcpu_eoi;
+	m->shared.end = vcpu_end;
+	m->shared.left = vcpu_left;
+	m->shared.ctx = m;
+	for (unsigned i = 0; rc == 0 && i < m->cfg.cpus; i++)
+		rc = vcpu_new(&m->vcpu[i], &m->shared, i, &m->cpuid, regs, e);
+	return rc;
+}
+
+static void stop_vcpus(struct machine *m)
+{
+	atomic_store_explicit(&m->shared.stop, true, memory_order_release);
+	for (unsigned i = 0; i < m->cfg.cpus; i++)
+		vcpu_kick(&m->vcpu[i]);
+}
+
+/*
+ * The boot processor comes last: the others wait for its start-up interrupt inside KVM, so that they can be
+ * joined here when something fails.
+ */
+static int start_threads(struct machine *m, struct err *e)
+{
+	int rc = 0;
+
+	atomic_store(&m->alive, m->cfg.cpus);
+	for (unsigned i = m->cfg.cpus; rc == 0 && i-- > 0;)
+		rc = vcpu_start(&m->vcpu[i], e);
+	if (rc == 0)
+		return 0;
+	stop_vcpus(m);
+	for (unsigned i = 0; i < m->cfg.cpus; i++)
+		vcpu_free(&m->vcpu[i]);
+	return rc;
+}
+
+int machine_start(struct machine *m, struct err *e)
+{
+	struct boot_regs regs;
+	int rc;
+
+	BUG_ON(m->started);
+	rc = machine_add_slots(m, e);
+	if (rc == 0)
+		rc = prepare_boot(m, &regs, e);
+	if (rc == 0)
+		rc = make_vcpus(m, &regs, e);
+	if (rc < 0)
+		return rc;
+	rc = vcpu_setup_signal();
+	if (rc < 0)
+		return err_sys(e, rc, "signal of the vCPU threads");
+	rc = start_threads(m, e);
+	if (rc < 0)
+		return rc;
+	m->started = true;
+	machine_arm_slots(m);
+	return 0;
+}
+
+/* ---- ending ------------------------------------------------------------------------------------ */
+void machine_end(struct machine *m, enum machine_end why, int status, const char *msg)
+{
+	bool first;
+
+	(void)pthread_mutex_lock(&m->end_lock);
+	first = m->why == MACHINE_RUNNING;
+	if (first) {
+		m->why = why;
+		m->status = status;
+		if (msg)
+			(void)snprintf(m->msg, sizeof(m->msg), "kernel '%.200s': %s", m->kernel_name, msg);
+	}
+	(void)pthread_mutex_unlock(&m->end_lock);
+	if (!first)
+		return;
+	report_stamp(m->cfg.report, PHASE_EXIT);
+	/* The thread that comes from here must not enter the guest again. */
+	atomic_store_explicit(&m->shared.stop, true, memory_order_release);
+	loop_post(m->loop, &m->end_work);
+}
+
+void machine_stop(struct machine *m)
+{
+	if (!m->started)
+		return;
+	machine_end(m, MACHINE_STOPPED, 0, NULL);
+}
+
+static void on_end(struct loop_work *w)
+{
+	stop_vcpus(container_of(w, struct machine, end_work));
+}
+
+void machine_drained(struct machine *m)
+{
+	BUG_ON(!m->draining);
+	if (--m->draining)
+		return;
+	m->ended = true;
+	if (m->cfg.ended)
+		m->cfg.ended(m->cfg.ctx, m->why, m->status, m->msg[0] ? m->msg : NULL);
+}
+
+static void on_left(struct loop_work *w)
+{
+	struct machine *m = container_of(w, struct machine, left_work);
+
+	for (unsigned i = 0; i < m->cfg.cpus; i++)
+		vcpu_free(&m->vcpu[i]);
+	/* One for ourselves, so that it cannot reach zero half-way. */
+	m->draining = 1;
+	machine_drain_slots(m);
+	machine_drained(m);
+}
+
+void machine_free(struct machine *m)
+{
+	if (!m)
+		return;
+	BUG_ON(m->started && !m->ended);
+	for (unsigned i = 0; i < MACHINE_CPUS_MAX; i++)
+		vcpu_free(&m->vcpu[i]);
+	machine_free_slots(m);
+	vm_close(&m->vm);
+	for (unsigned i = 0; i < BOOT_PMEM_MAX; i++)
+		mem_unmap(&m->pmem[i].map);
+	mem_unmap(&m->ram);
+	if (m->ioapic.ops) {
+		ioapic_fini(&m->ioapic);
+		serial_fini(&m->serial);
+	}
+	(void)pthread_mutex_destroy(&m->end_lock);
+	free(m->kernel_name);
+	free(m->cmdline);
+	free(m);
+}

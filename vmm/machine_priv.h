@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The inside of a machine, shared by machine.c (life), machine_dev.c (slots, windows) and machine_regs.c (registers).
+ */
+#ifndef HUSK_VMM_MACHINE_PRIV_H
+#define HUSK_VMM_MACHINE_PRIV_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include "virtio/mmio.h"
+#include "vmm/boot_x86.h"
+#include "vmm/bus.h"
+#include "vmm/hw.h"
+#include "vmm/ioapic.h"
+#include "vmm/machine.h"
+#include "vmm/mem.h"
+#include "vmm/serial.h"
+#include "vmm/vcpu.h"
+#include "vmm/vm.h"
+
+struct slot {
+	struct machine *m;
+	struct vmmio io;
+	bool used;
+	int kick_fd; /* eventfd; -1 = none */
+	uint64_t kick_val;
+	struct loop_op kick;
+	bool down; /* its device has drained */
+};
+
+struct pmem_window {
+	struct mem_map map;
+	uint64_t gpa;
+	bool readonly;
+};
+
+struct machine {
+	struct machine_config cfg; /* strings and descriptors in it are not valid after machine_new() */
+	char *kernel_name, *cmdline;
+	struct loop *loop;
+	struct vm vm;
+	struct mem_map ram;
+	struct gmem gmem;
+	struct kernel_image image;
+	enum machine_hw hw; /* decided */
+	uint64_t initrd, initrd_len;
+
+	struct bus pio, mmio;
+	struct ioapic ioapic;
+	struct serial serial;
+	bool has_serial;
+	struct slot slot[MACHINE_SLOTS_MAX];
+	unsigned slot_cnt; /* windows; fixed by the start */
+	struct pmem_window pmem[BOOT_PMEM_MAX];
+	unsigned pmem_cnt;
+	uint64_t pmem_next; /* address of the next window */
+	_Atomic uint64_t dropped_writes;
+
+	struct vcpu_shared shared;
+	struct vcpu vcpu[MACHINE_CPUS_MAX];
+	struct cpuid cpuid;
+
+	bool started;
+	atomic_uint alive; /* vCPU threads */
+	pthread_mutex_t end_lock;
+	enum machine_end why; /* under end_lock; the first reason wins */
+	int status;
+	char msg[512];
+	struct loop_work end_work, left_work;
+	unsigned draining; /* what still has to come back before ended() */
+	bool ended;
+};
+
+/* machine.c: ends the machine. Any thread; the first reason counts. @msg may be NULL. */
+void machine_end(struct machine *m, enum machine_end why, int status, const char *msg);
+/* Loop thread: one of those counted in m->draining came back. */
+void machine_drained(struct machine *m);
+
+/* machine_regs.c: puts everything that is not virtio onto the buses. */
+int machine_add_registers(struct machine *m, struct err *e) MUST_CHECK;
+
+/* machine_dev.c */
+void machine_init_slots(struct machine *m);
+int machine_add_slots(struct machine *m, struct err *e) MUST_CHECK;
+void machine_arm_slots(struct machine *m);
+void machine_drain_slots(struct machine *m);
+void machine_free_slots(struct machine *m);
+
+#endif

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * `vmm run`: what was asked for (filled by cmd_run.c), and the run itself (run.c).
+ */
+#ifndef HUSK_VMM_RUN_H
+#define HUSK_VMM_RUN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "base/err.h"
+#include "vmm/machine.h"
+
+#define RUN_DEVS_MAX MACHINE_SLOTS_MAX
+
+enum run_console { RUN_CONSOLE_STDIO, RUN_CONSOLE_NONE, RUN_CONSOLE_FILE };
+enum run_report { RUN_REPORT_NONE, RUN_REPORT_TEXT, RUN_REPORT_JSON };
+
+struct run_pmem {
+	const char *path;
+	bool readonly, root;
+};
+
+/* Strings point into argv or the caller's own memory. */
+struct run_config {
+	const char *kernel, *initrd, *append;
+	unsigned cpus;
+	uint64_t memory;
+	enum machine_hw hw;
+	bool serial;
+	enum run_console console;
+	const char *console_file;
+	enum run_report report;
+	struct run_pmem pmem[RUN_DEVS_MAX];
+	unsigned pmem_cnt;
+	const char *name;
+};
+
+/* Runs it to its end. Returns the exit status of the process; messages have been printed. */
+int run_machine(const struct run_config *cfg, struct report *report);
+
+#endif

@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The 16550A. See serial.h; registers: National Semiconductor PC16550D data sheet, section 8.
+ */
+#include "vmm/serial.h"
+
+#include <linux/serial_reg.h>
+#include <string.h>
+
+#define MSR_READY (UART_MSR_DCD | UART_MSR_DSR | UART_MSR_CTS)
+
+void serial_init(struct serial *s, const struct serial_ops *ops, void *ctx)
+{
+	memset(s, 0, sizeof(*s));
+	(void)pthread_mutex_init(&s->lock, NULL);
+	s->ops = ops;
+	s->ctx = ctx;
+	s->dll = 12; /* 9600 baud, as after reset; nothing here depends on it */
+}
+
+void serial_fini(struct serial *s)
+{
+	(void)pthread_mutex_destroy(&s->lock);
+}
+
+/* The cause with the highest priority, as IIR has it. */
+static uint8_t cause(const struct serial *s)
+{
+	if ((s->ier & UART_IER_RDI) && s->rx_cnt)
+		return UART_IIR_RDI;
+	if ((s->ier & UART_IER_THRI) && s->thre_pending)
+		return UART_IIR_THRI;
+	return UART_IIR_NO_INT;
+}
+
+/* An edge when the output rises. OUT2 gates it on a PC, and Linux sets it. */
+static void update(struct serial *s)
+{
+	bool line = cause(s) != UART_IIR_NO_INT;
+
+	if (line && !s->line)
+		s->ops->irq(s->ctx);
+	s->line = line;
+}
+
+static unsigned rx_room(const struct serial *s)
+{
+	unsigned size = s->fifo_on ? SERIAL_FIFO : 1;
+
+	return s->rx_cnt < size ? size - s->rx_cnt : 0;
+}
+
+static void rx_put(struct serial *s, uint8_t c)
+{
+	s->rx[(s->rx_head + s->rx_cnt) % SERIAL_FIFO] = c;
+	s->rx_cnt++;
+}
+
+size_t serial_input(struct serial *s, const void *buf, size_t len)
+{
+	const uint8_t *p = buf;
+	size_t n = 0;
+
+	(void)pthread_mutex_lock(&s->lock);
+	while (n < len && rx_room(s))
+		rx_put(s, p[n++]);
+	if (n < len)
+		s->was_full = true;
+	update(s);
+	(void)pthread_mutex_unlock(&s->lock);
+	return n;
+}
+
+static uint8_t rx_get(struct serial *s)
+{
+	uint8_t c;
+
+	if (!s->rx_cnt)
+		return 0;
+	c = s->rx[s->rx_head];
+	s->rx_head = (s->rx_head + 1) % SERIAL_FIFO;
+	s->rx_cnt--;
+	return c;
+}
+
+static uint8_t reg_read(struct serial *s, unsigned reg)
+{
+	uint8_t v;
+
+	switch (reg) {
+	case UART_RX:
+		return s->lcr & UART_LCR_DLAB ? s->dll : rx_get(s);
+	case UART_IER:
+		return s->lcr & UART_LCR_DLAB ? s->dlm : s->ier;
+	case UART_IIR:
+		v = cause(s);
+		if (v == UART_IIR_THRI)
+			s->thre_pending = false;
+		return v | (s->fifo_on ? 0xc0 : 0);
+	case UART_LCR:
+		return s->lcr;
+	case UART_MCR:
+		return s->mcr;
+	case UART_LSR:
+		return UART_LSR_THRE | UART_LSR_TEMT | (s->rx_cnt ? UART_LSR_DR : 0);
+	case UART_MSR:
+		if (!(s->mcr & UART_MCR_LOOP))
+			return MSR_READY;
+		/* Looped back: the outputs appear as inputs. Drivers test for a UART this way. */
+		return (s->mcr & UART_MCR_RTS ? UART_MSR_CTS : 0) |
+		       (s->mcr & UART_MCR_DTR ? UART_MSR_DSR : 0) |
+		       (s->mcr & UART_MCR_OUT1 ? UART_MSR_RI : 0) |
+		       (s->mcr & UART_MCR_OUT2 ? UART_MSR_DCD : 0);
+	default: /* UART_SCR */
+		return s->scr;
+	}
+}
+
+static void tx(struct serial *s, uint8_t c)
+{
+	if (s->mcr & UART_MCR_LOOP) {
+		if (rx_room(s))
+			rx_put(s, c);
+	} else {
+		s->ops->output(s->ctx, &c, 1);
+	}
+	s->thre_pending = true;
+	/* The register was full for no time at all: each byte is a new edge. */
+	if (cause(s) == UART_IIR_THRI)
+		s->line = false;
+}
+
+static void reg_write(struct serial *s, unsigned reg, uint8_t v)
+{
+	switch (reg) {
+	case UART_TX:
+		if (s->lcr & UART_LCR_DLAB)
+			s->dll = v;
+		else
+			tx(s, v);
+		break;
+	case UART_IER:
+		if (s->lcr & UART_LCR_DLAB) {
+			s->dlm = v;
+			break;
+		}
+		/* Enabling the interrupt while the transmitter is empty raises it. */
+		if ((v & UART_IER_THRI) && !(s->ier & UART_IER_THRI))
+			s->thre_pending = true;
+		s->ier = v & 0x0f;
+		break;
+	case UART_FCR:
+		if ((v & UART_FCR_CLEAR_RCVR) || s->fifo_on != !!(v & UART_FCR_ENABLE_FIFO))
+			s->rx_cnt = 0;
+		s->fifo_on = v & UART_FCR_ENABLE_FIFO;
+		break;
+	case UART_LCR:
+		s->lcr = v;
+		break;
+	case UART_MCR:
+		s->mcr = v & 0x1f;
+		break;
+	case UART_SCR:
+		s->scr = v;
+		break;
+	default: /* LSR and MSR are read-only */
+		break;
+	}
+}
+
+static bool take_room(struct serial *s)
+{
+	bool tell = s->was_full && rx_room(s);
+
+	if (tell)
+		s->was_full = false;
+	return tell && s->ops->room;
+}
+
+void serial_read(struct serial *s, uint64_t off, void *buf, unsigned len)
+{
+	bool tell;
+
+	memset(buf, 0, len);
+	(void)pthread_mutex_lock(&s->lock);
+	*(uint8_t *)buf = reg_read(s, off & 7);
+	update(s);
+	tell = take_room(s);
+	(void)pthread_mutex_unlock(&s->lock);
+	if (tell)
+		s->ops->room(s->ctx);
+}
+
+void serial_write(struct serial *s, uint64_t off, const void *buf, unsigned len)
+{
+	bool tell;
+
+	(void)len;
+	(void)pthread_mutex_lock(&s->lock);
+	reg_write(s, off & 7, *(const uint8_t *)buf);
+	update(s);
+	tell = take_room(s);
+	(void)pthread_mutex_unlock(&s->lock);
+	if (tell)
+		s->ops->room(s->ctx);
+}

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A vCPU: its descriptor, its thread, and the loop around KVM_RUN.
+ *
+ * The thread touches registers only: ports, MMIO windows, the IO-APIC; never rings or buffers. It runs until
+ * it is stopped, or until something that happened in it ends the machine; then it says so with left(),
+ * which is its last act.
+ */
+#ifndef HUSK_VMM_VCPU_H
+#define HUSK_VMM_VCPU_H
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include "vmm/boot_x86.h"
+#include "vmm/bus.h"
+#include "vmm/cpuid_x86.h"
+#include "vmm/machine.h"
+#include "vmm/vm.h"
+
+/* Interrupts KVM_RUN; its handler does nothing. Blocked everywhere but in vCPU threads. */
+#define VCPU_SIGNAL (SIGRTMIN + 6)
+
+/* What all vCPUs of a machine share. Callbacks come from vCPU threads. */
+struct vcpu_shared {
+	const struct vm *vm;
+	const struct bus *pio, *mmio;
+	unsigned cpus;
+	struct report *report;
+	atomic_bool stop; /* set by whoever ends the machine */
+	void (*eoi)(void *ctx, uint8_t vector);
+	void (*end)(void *ctx, enum machine_end why, int status, const char *msg);
+	void (*left)(void *ctx); /* this thread is about to return */
+	void *ctx;
+};
+
+struct vcpu {
+	struct vcpu_shared *sh;
+	unsigned index;
+	int fd;
+	struct kvm_run *run;
+	pthread_t thread;
+	bool started;
+};
+
+/* Makes vCPU @index with @cpuid (changed on the way); the first gets @state as its registers. */
+int vcpu_new(struct vcpu *v, struct vcpu_shared *sh, unsigned index, struct cpuid *cpuid,
+	     const struct boot_regs *state, struct err *e) MUST_CHECK;
+/* Installs the signal's handler once in the process. */
+int vcpu_setup_signal(void) MUST_CHECK;
+int vcpu_start(struct vcpu *v, struct err *e) MUST_CHECK;
+/* Gets it out of KVM_RUN after sh->stop was set. Loop thread. */
+void vcpu_kick(struct vcpu *v);
+/* Joins (after left()) and frees. Fine on one that was not made (fd < 0). */
+void vcpu_free(struct vcpu *v);
+
+#endif
