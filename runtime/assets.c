@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See assets.h. */
+#include "runtime/assets.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/compiler.h"
+
+#define KERNEL "vmlinux"
+#define IMAGE  "rootfs.erofs"
+
+static int open_in(const char *base, const char *dir, const char *name, char *path, size_t cap)
+{
+	int fd;
+
+	if ((size_t)snprintf(path, cap, "%s%s%s/%s", base, *dir ? "/" : "", dir, name) >= cap)
+		return -ENAMETOOLONG;
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+static int open_both(const char *base, const char *kdir, const char *idir, struct assets *a,
+		     struct err *e)
+{
+	a->kernel_fd = open_in(base, kdir, KERNEL, a->kernel, sizeof(a->kernel));
+	if (a->kernel_fd < 0)
+		return err_sys(e, a->kernel_fd, "guest kernel '%s'", a->kernel);
+	a->image_fd = open_in(base, idir, IMAGE, a->image, sizeof(a->image));
+	if (a->image_fd < 0) {
+		(void)close(a->kernel_fd);
+		return err_sys(e, a->image_fd, "mini OS image '%s'", a->image);
+	}
+	return 0;
+}
+
+int assets_open(const char *dir, struct assets *ret, struct err *e)
+{
+	static const struct {
+		const char *kernel, *image;
+	} places[] = {
+	    {"../lib/husk", "../lib/husk"}, /* installed */
+	    {"../../kernel", ".."},	    /* build/<mode>/bin */
+	};
+	char self[PATH_MAX], *slash;
+	struct err first = {0};
+	ssize_t n;
+
+	if (dir)
+		return open_both(dir, "", "", ret, e);
+	n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	if (n < 0)
+		return err_sys(e, -errno, "/proc/self/exe");
+	self[n] = '\0';
+	slash = strrchr(self, '/');
+	if (slash)
+		*slash = '\0';
+	for (size_t i = 0; i < ARRAY_LEN(places); i++)
+		if (open_both(self, places[i].kernel, places[i].image, ret, &first) == 0)
+			return 0;
+	return err_set(e, first.code,
+		       "%s (nor in %s/../lib/husk; --assets DIR names another place)", first.msg,
+		       self);
+}

@@ -1,0 +1,3 @@
+# SPDX-License-Identifier: Apache-2.0
+# What `husk --version` says; rebuilt when the commit changes is not worth a rule of its own.
+$(O)/obj/runtime/info.o: CPPFLAGS += -DHUSK_COMMIT='"$(COMMIT)"'

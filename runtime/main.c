@@ -1,0 +1,9 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The husk program: everything is in runtime/cli.c. */
+#include "base/clock.h"
+#include "runtime/cli.h"
+
+int main(int argc, char **argv)
+{
+	return husk_main(argc, argv, clock_ns());
+}

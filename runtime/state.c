@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A container's directory and its state.json. See state.h. */
+#include "runtime/state.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "base/fd.h"
+
+static const char *const status_names[] = {"creating", "created", "running", "stopped"};
+
+static const struct json_rule rules[] = {
+    {"id", JSON_STR, true},	      {"ociVersion", JSON_STR, true},
+    {"bundle", JSON_STR, true},	      {"rootfs", JSON_STR, true},
+    {"status", JSON_STR, true},	      {"pid", JSON_U32, true},
+    {"startTime", JSON_U64, true},    {"created", JSON_STR, true},
+    {"annotations", JSON_MAP, false}, {"cgroup", JSON_STR, false},
+    {"cgroupKeep", JSON_STR, false},  {"exitStatus", JSON_I64, true},
+};
+
+void state_free(struct state *s)
+{
+	free(s->id);
+	free(s->bundle);
+	free(s->rootfs);
+	free(s->version);
+	free(s->cgroup);
+	free(s->cgroup_keep);
+	json_put_ptr(&s->annotations);
+	memset(s, 0, sizeof(*s));
+}
+
+const char *state_status_name(enum state_status s)
+{
+	return status_names[s];
+}
+
+int state_check_id(const char *id, struct err *e)
+{
+	static const char set[] =
+	    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+,.-";
+
+	if (!*id || id[strspn(id, set)] || !strcmp(id, ".") || !strcmp(id, ".."))
+		return err_set(
+		    e, -EINVAL,
+		    "invalid container ID '%.200s': it may have letters, digits, and _+,.-", id);
+	if (strlen(id) > NAME_MAX)
+		return err_set(e, -ENAMETOOLONG,
+			       "invalid container ID '%.64s…': longer than %d characters", id,
+			       NAME_MAX);
+	return 0;
+}
+
+static int make_parents(const char *path, struct err *e)
+{
+	char buf[PATH_MAX];
+	size_t n = strlen(path);
+
+	if (n >= sizeof(buf))
+		return err_set(e, -ENAMETOOLONG, "state directory '%.100s…': too long", path);
+	memcpy(buf, path, n + 1);
+	for (size_t i = 1; i <= n; i++) {
+		if (buf[i] != '/' && buf[i])
+			continue;
+		buf[i] = '\0';
+		if (mkdir(buf, 0700) < 0 && errno != EEXIST)
+			return err_sys(e, -errno, "state directory '%s'", buf);
+		buf[i] = i < n ? '/' : '\0';
+	}
+	return 0;
+}
+
+static int open_root(const char *root, struct err *e)
+{
+	int fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	return fd < 0 ? err_sys(e, -errno, "state directory '%s'", root) : fd;
+}
+
+int state_make_dir(const char *root, const char *id, int *ret_dir, struct err *e)
+{
+	auto_fd rootfd = -1;
+	auto_fd dir = -1;
+	int rc;
+
+	rc = make_parents(root, e);
+	if (rc < 0)
+		return rc;
+	rootfd = open_root(root, e);
+	if (rootfd < 0)
+		return rootfd;
+	if (mkdirat(rootfd, id, 0700) < 0) {
+		if (errno == EEXIST)
+			return err_set(e, -EEXIST, "container with given ID already exists: %s",
+				       id);
+		return err_sys(e, -errno, "making %s/%s", root, id);
+	}
+	dir = openat(rootfd, id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (dir < 0) {
+		rc = err_sys(e, -errno, "opening %s/%s", root, id);
+		(void)unlinkat(rootfd, id, AT_REMOVEDIR);
+		return rc;
+	}
+	rc = state_lock(dir, id, e);
+	if (rc < 0)
+		return rc;
+	*ret_dir = fd_take(&dir);
+	return 0;
+}
+
+int state_open_dir(const char *root, const char *id, int *ret_dir, struct err *e)
+{
+	char path[PATH_MAX];
+	int fd, rc = state_check_id(id, e);
+
+	if (rc < 0)
+		return rc;
+	if ((size_t)snprintf(path, sizeof(path), "%s/%s", root, id) >= sizeof(path))
+		return err_set(e, -ENAMETOOLONG, "state directory '%.100s…': too long", root);
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 && errno == ENOENT)
+		return err_set(e, -ENOENT, "container '%s' does not exist", id);
+	if (fd < 0)
+		return err_sys(e, -errno, "container '%s': opening %s", id, path);
+	*ret_dir = fd;
+	return 0;
+}
+
+int state_lock(int dir, const char *id, struct err *e)
+{
+	struct stat st;
+	int rc;
+
+	do {
+		rc = flock(dir, LOCK_EX) < 0 ? -errno : 0;
+	} while (rc == -EINTR);
+	if (rc < 0)
+		return err_sys(e, rc, "locking container '%s'", id);
+	if (fstat(dir, &st) < 0 || st.st_nlink == 0)
+		return err_set(e, -ENOENT, "container '%s' does not exist", id);
+	return 0;
+}
+
+int state_remove_dir(int rootdir, const char *id)
+{
+	int fd = openat(rootdir, id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	struct dirent *de;
+	DIR *d;
+
+	if (fd < 0)
+		return errno == ENOENT ? 0 : -errno;
+	d = fdopendir(fd);
+	if (!d) {
+		(void)close(fd);
+		return -ENOMEM;
+	}
+	/* Flat: whatever else somebody put there keeps the directory, and the caller hears of it.
+	 */
+	while ((de = readdir(d)))
+		if (strcmp(de->d_name, ".") != 0 && strcmp(de->d_name, "..") != 0)
+			(void)unlinkat(dirfd(d), de->d_name, 0);
+	(void)closedir(d);
+	return unlinkat(rootdir, id, AT_REMOVEDIR) < 0 && errno != ENOENT ? -errno : 0;
+}
+
+int state_save(int dir, const struct state *s)
+{
+	auto_json o = json_object_new_object();
+	const char *text;
+
+	if (!o)
+		return -ENOMEM;
+	json_add_str(o, "id", s->id);
+	json_add_str(o, "ociVersion", s->version);
+	json_add_str(o, "bundle", s->bundle);
+	json_add_str(o, "rootfs", s->rootfs);
+	json_add_str(o, "status", status_names[s->status]);
+	json_add_i64(o, "pid", s->pid);
+	json_add_i64(o, "startTime", (int64_t)s->start_time);
+	json_add_str(o, "created", s->created);
+	json_add_str(o, "cgroup", s->cgroup);
+	json_add_str(o, "cgroupKeep", s->cgroup_keep);
+	json_add_i64(o, "exitStatus", s->exit_status);
+	if (s->annotations)
+		(void)json_object_object_add(o, "annotations", json_object_get(s->annotations));
+	text = json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN);
+	return text ? fd_replace_file(dir, STATE_FILE, text, strlen(text), 0600) : -ENOMEM;
+}
+
+static char *dup_or_null(const char *s)
+{
+	return s ? strdup(s) : NULL;
+}
+
+int state_load(int dir, struct state *ret, struct err *e)
+{
+	auto_free char *text = NULL;
+	auto_json o = NULL;
+	const char *status;
+	size_t len = 0, i = 0;
+	int rc = fd_read_file(dir, STATE_FILE, 1 << 20, &text, &len);
+
+	memset(ret, 0, sizeof(*ret));
+	if (rc == -ENOENT)
+		return rc;
+	if (rc < 0)
+		return err_sys(e, rc, STATE_FILE);
+	rc = json_parse(text, len, STATE_FILE, &o, e);
+	if (rc == 0)
+		rc = json_check(o, STATE_FILE, rules, ARRAY_LEN(rules), e);
+	if (rc < 0)
+		return rc;
+	status = json_str(o, "status", "");
+	while (i < ARRAY_LEN(status_names) && strcmp(status_names[i], status) != 0)
+		i++;
+	if (i == ARRAY_LEN(status_names))
+		return err_set(e, -EINVAL, STATE_FILE ": status: '%s' is unknown", status);
+	ret->status = (enum state_status)i;
+	ret->id = dup_or_null(json_str(o, "id", ""));
+	ret->bundle = dup_or_null(json_str(o, "bundle", ""));
+	ret->rootfs = dup_or_null(json_str(o, "rootfs", ""));
+	ret->version = dup_or_null(json_str(o, "ociVersion", ""));
+	ret->cgroup = dup_or_null(json_str(o, "cgroup", NULL));
+	ret->cgroup_keep = dup_or_null(json_str(o, "cgroupKeep", NULL));
+	ret->pid = (pid_t)json_i64(o, "pid", 0);
+	ret->start_time = (uint64_t)json_i64(o, "startTime", 0);
+	ret->exit_status = (int)json_i64(o, "exitStatus", -1);
+	(void)snprintf(ret->created, sizeof(ret->created), "%s", json_str(o, "created", ""));
+	ret->annotations = json_object_get(json_at(o, "annotations"));
+	if (ret->status != STATE_CREATING && ret->status != STATE_STOPPED && !state_alive(ret))
+		ret->status = STATE_STOPPED;
+	return 0;
+}
+
+struct json_object *state_to_json(const struct state *s, enum state_status status, bool for_user,
+				  const char *owner)
+{
+	struct json_object *o = json_object_new_object();
+
+	json_add_str(o, "ociVersion", s->version);
+	json_add_str(o, "id", s->id);
+	json_add_i64(o, "pid", status == STATE_STOPPED && for_user ? 0 : s->pid);
+	json_add_str(o, "status", status_names[status]);
+	json_add_str(o, "bundle", s->bundle);
+	if (for_user) {
+		json_add_str(o, "rootfs", s->rootfs);
+		json_add_str(o, "created", s->created);
+	}
+	if (s->annotations)
+		(void)json_object_object_add(o, "annotations", json_object_get(s->annotations));
+	if (for_user)
+		json_add_str(o, "owner", owner);
+	return o;
+}
+
+uint64_t state_start_time(pid_t pid)
+{
+	auto_free char *text = NULL;
+	unsigned long long v = 0;
+	char path[32], *p;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	if (pid <= 0 || fd_read_file(AT_FDCWD, path, 4096, &text, NULL) < 0)
+		return 0;
+	/* "pid (comm) S …": comm may have anything in it, so from its last parenthesis. */
+	p = strrchr(text, ')');
+	if (!p || p[1] != ' ' || p[2] == 'Z' || p[2] == 'X')
+		return 0;
+	p += 2;
+	for (int field = 3; field < 22 && p; field++) {
+		p = strchr(p, ' ');
+		if (p)
+			p++;
+	}
+	if (p && sscanf(p, "%llu", &v) != 1)
+		v = 0;
+	return v;
+}
+
+bool state_alive(const struct state *s)
+{
+	return s->pid > 0 && s->start_time && state_start_time(s->pid) == s->start_time;
+}
+
+void state_now(char *buf, size_t len)
+{
+	struct timespec ts;
+	struct tm tm;
+	char day[32];
+
+	(void)clock_gettime(CLOCK_REALTIME, &ts);
+	(void)gmtime_r(&ts.tv_sec, &tm);
+	(void)strftime(day, sizeof(day), "%Y-%m-%dT%H:%M:%S", &tm);
+	(void)snprintf(buf, len, "%s.%09ldZ", day, ts.tv_nsec);
+}
