@@ -24,6 +24,7 @@
 #include "base/fd.h"
 
 #define SPARE_MAX            16u /* requests kept for later; each is some 5 KiB */
+#define KICK_BUDGET          512u /* messages taken before other devices get their turn */
 #define VIRTIO_9P_MOUNT_TAG  (1ull << 0)
 
 /* ---- requests --------------------------------------------------------------------------------------- */
@@ -100,8 +101,10 @@ static void session_end(struct p9 *s)
 	atomic_store(&s->msize, 0);
 }
 
-static void drained(struct p9 *s)
+static void drained_maybe(struct p9 *s)
 {
+	if (s->stopping || !list_empty(&s->running) || s->more.queued)
+		return;
 	session_end(s);
 	s->draining = false;
 	virtio_stopped(&s->dev); /* may be the end of s */
@@ -134,8 +137,8 @@ void p9_finish(struct p9_req *r)
 	}
 	if (!s->draining)
 		vq_notify(s->dev.vq);
-	else if (!s->stopping && list_empty(&s->running))
-		drained(s);
+	else
+		drained_maybe(s);
 }
 
 /* ---- what the loop answers itself -------------------------------------------------------------------- */
@@ -302,14 +305,29 @@ static bool take_one(struct p9 *s)
 static void p9_kick(struct virtio_dev *dev, struct vq *q)
 {
 	struct p9 *s = container_of(dev, struct p9, dev);
+	unsigned budget = KICK_BUDGET;
 
 	if (s->draining)
 		return;
 	do {
 		vq_kicks_off(q);
-		while (take_one(s))
-			;
+		while (budget && take_one(s))
+			budget--;
+		if (!budget) {
+			loop_post(dev->loop, &s->more);
+			return;
+		}
 	} while (vq_kicks_on(q));
+}
+
+static void kick_more(struct loop_work *w)
+{
+	struct p9 *s = container_of(w, struct p9, more);
+
+	if (s->draining)
+		drained_maybe(s);
+	else if (s->dev.running)
+		p9_kick(&s->dev, s->dev.vq);
 }
 
 static int p9_start(struct virtio_dev *dev)
@@ -340,8 +358,7 @@ static void p9_stop(struct virtio_dev *dev)
 		}
 	}
 	s->stopping = false;
-	if (list_empty(&s->running))
-		drained(s);
+	drained_maybe(s);
 }
 
 static void p9_free(struct virtio_dev *dev)
@@ -516,6 +533,7 @@ int p9_new(struct virtio_dev **ret, const char *name, const struct p9_config *cf
 	s->readonly = cfg->readonly;
 	list_init(&s->running);
 	list_init(&s->locks);
+	s->more.fn = kick_more;
 	(void)pthread_mutex_init(&s->locks_lock, NULL);
 	(void)pthread_mutex_init(&s->inos.lock, NULL);
 	p9_fd_budget_init();

@@ -281,6 +281,7 @@ struct p9 {
 	unsigned spare_cnt;
 	bool draining; /* a reset waits for running requests */
 	bool stopping; /* inside of p9_stop() */
+	struct loop_work more; /* the kick went on for too long */
 	atomic_uint msize; /* 0: no Tversion yet */
 
 	struct p9_fids fids;
