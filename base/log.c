@@ -24,25 +24,59 @@ const struct log_config *log_current(void)
 	return &cfg;
 }
 
-/* Appends @s as the inside of a JSON string (or, for text, with control bytes escaped alike). */
-static size_t escape(char *out, size_t cap, const char *s)
+/*
+ * Length of the UTF-8 sequence at @s, 0 when it is none (RFC 3629: no overlong forms, no
+ * surrogates, nothing above U+10FFFF).
+ */
+static unsigned utf8_len(const unsigned char *s)
 {
+	unsigned len = 0;
+
+	if (s[0] < 0x80)
+		return 1;
+	if (s[0] >= 0xc2 && s[0] <= 0xdf)
+		len = 2;
+	else if (s[0] >= 0xe0 && s[0] <= 0xef)
+		len = 3;
+	else if (s[0] >= 0xf0 && s[0] <= 0xf4)
+		len = 4;
+	for (unsigned i = 1; i < len; i++)
+		if ((s[i] & 0xc0) != 0x80) /* the terminating NUL ends here too */
+			return 0;
+	if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) ||
+	    (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f))
+		return 0;
+	return len;
+}
+
+/*
+ * Writes @s in a form that neither breaks a line nor steers a terminal, and is UTF-8: control
+ * characters as \uXXXX, other bytes as U+FFFD. With @quoted it is the inside of a JSON string.
+ */
+static void escape(char *out, size_t cap, const char *str, bool quoted)
+{
+	const unsigned char *s = (const unsigned char *)str;
 	size_t n = 0;
 
-	for (; *s && n + 7 < cap; s++) {
-		unsigned char c = (unsigned char)*s;
+	while (*s && n + 7 < cap) {
+		unsigned len = utf8_len(s);
 
-		if (c == '"' || c == '\\') {
-			out[n++] = '\\';
-			out[n++] = (char)c;
-		} else if (c < 0x20 || c == 0x7f) {
-			n += (size_t)snprintf(out + n, cap - n, "\\u%04x", c);
+		if (len == 0) {
+			memcpy(out + n, "\xef\xbf\xbd", 3);
+			n += 3;
+			s++;
+		} else if (*s < 0x20 || *s == 0x7f || (*s == 0xc2 && s[1] < 0xa0)) {
+			n += (size_t)snprintf(out + n, cap - n, "\\u%04x", len == 2 ? s[1] : *s);
+			s += len;
 		} else {
-			out[n++] = (char)c;
+			if (quoted && (*s == '"' || *s == '\\'))
+				out[n++] = '\\';
+			memcpy(out + n, s, len);
+			n += len;
+			s += len;
 		}
 	}
 	out[n] = '\0';
-	return n;
 }
 
 static void stamp(char *out, size_t cap)
@@ -69,8 +103,8 @@ static void emit(enum log_level lvl, const char *msg)
 	char esc[3072], line[4096], when[64];
 	int n;
 
-	(void)escape(esc, sizeof(esc), msg);
 	if (cfg.file_fd >= 0 && lvl <= cfg.level) {
+		escape(esc, sizeof(esc), msg, true);
 		stamp(when, sizeof(when));
 		if (cfg.json)
 			n = snprintf(line, sizeof(line),
@@ -82,9 +116,10 @@ static void emit(enum log_level lvl, const char *msg)
 		put(cfg.file_fd, line, n);
 	}
 	if (cfg.stderr_level >= 0 && lvl <= (enum log_level)cfg.stderr_level) {
+		escape(esc, sizeof(esc), msg, false);
 		n = snprintf(line, sizeof(line), "%s: %s%s%s\n", cfg.program,
 			     lvl == LOG_LVL_ERROR ? "" : level_name[lvl],
-			     lvl == LOG_LVL_ERROR ? "" : ": ", msg);
+			     lvl == LOG_LVL_ERROR ? "" : ": ", esc);
 		if (n > (int)sizeof(line) - 1)
 			n = (int)sizeof(line) - 1;
 		put(STDERR_FILENO, line, n);
