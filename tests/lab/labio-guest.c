@@ -10,6 +10,7 @@
 
 #include <fcntl.h>
 #include <glob.h>
+#include <linux/kvm.h>
 #include <poll.h>
 #include <pty.h>
 #include <signal.h>
@@ -320,6 +321,25 @@ static int32_t run_command(int sig_fd)
 	return status;
 }
 
+/*
+ * Keeps one VM with one vCPU that never runs, for as long as the lab lives. The first and the last VM
+ * of a host switch static keys of KVM and of the scheduler (preempt_notifier_key, apic_sw_disabled):
+ * code patched through int3. QEMU's TCG with several threads may go on running the int3 that it had
+ * translated, on every CPU, in __schedule(): the lab then stands still. With this VM the keys stay.
+ * Nothing is lost without it (no kvm module): other work does not touch these keys.
+ */
+static void keep_vm(void)
+{
+	struct kvm_enable_cap split = { .cap = KVM_CAP_SPLIT_IRQCHIP, .args = { 24 } };
+	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	int vm = kvm < 0 ? -1 : ioctl(kvm, KVM_CREATE_VM, 0);
+
+	if (vm >= 0 && ioctl(vm, KVM_ENABLE_CAP, &split) == 0)
+		(void)ioctl(vm, KVM_CREATE_VCPU, 0);
+	if (kvm >= 0)
+		close(kvm);
+}
+
 int main(void)
 {
 	/* The limits systemd gives a service: engines expect to be able to raise theirs. */
@@ -341,6 +361,7 @@ int main(void)
 	if (port < 0 || sig_fd < 0)
 		stop("port '" LAB_PORT_NAME "'", port < 0 ? -port : errno);
 	clearenv();
+	keep_vm();
 	err = lab_send(port, LAB_UP, NULL, 0);
 	if (err)
 		stop("port", -err);
