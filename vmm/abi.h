@@ -8,6 +8,8 @@
  *                      this is also the port that old code writes to for a short delay
  *   port 0x64, 0xfe    reset, as the keyboard controller did (Linux: reboot=k)
  *   port 0xcf9, bit 2  reset, as a south bridge did (Linux: reboot=p)
+ *   port 0x3f8, 8      a 16550A, if asked for; beside a device tree, which names it at SERIAL_GPA, this is for
+ *                      early messages only and hides from being probed: its IER reads as all ones
  *   0xc0000000, byte   123: init runs (the mark that Firecracker's guests write)
  *
  * The system page (SYS_PAGE_GPA), 32-bit registers:
@@ -48,7 +50,7 @@
 
 #define PANIC_F_PANICKED 0x01u
 
-/* IO-APIC pins. Virtio slot n has pin IRQ_SLOT_BASE + n for n < 16, see machine_slot_pin(). */
+/* IO-APIC pin. Those of the virtio slots: hw_slot_pin(). */
 #define IRQ_SERIAL 4u
 
 #endif

@@ -119,21 +119,18 @@ static void apics(struct tree *t)
 	end(t);
 }
 
-/* Found again at its old port number: so the early console and the driver agree on ttyS0. */
+/*
+ * At a memory address: Linux translates port numbers in a tree only when it is built with PCI. Its port stays
+ * for early messages, and does not look like a UART to the probe, or there would be two.
+ */
 static void serial(struct tree *t)
 {
-	begin(t, "isa");
-	str(t, "compatible", "isa");
-	str(t, "device_type", "isa");
-	CELLS(t, "#address-cells", 2); /* 1 = I/O space, and the port */
-	CELLS(t, "#size-cells", 1);
-	CELLS(t, "ranges", 1, 0, 0, 0, 0x10000);
-	begin_at(t, "serial", PORT_SERIAL);
+	begin_at(t, "serial", SERIAL_GPA);
 	str(t, "compatible", "ns16550a");
-	CELLS(t, "reg", 1, PORT_SERIAL, PORT_SERIAL_LEN);
+	reg64(t, SERIAL_GPA, PORT_SERIAL_LEN);
+	CELLS(t, "reg-io-width", 1);
 	CELLS(t, "clock-frequency", UART_CLOCK);
 	CELLS(t, "interrupts", IRQ_SERIAL, IRQ_EDGE_RISING);
-	end(t);
 	end(t);
 }
 

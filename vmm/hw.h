@@ -16,6 +16,7 @@
 struct hw_desc {
 	unsigned cpus;
 	bool serial;
+	unsigned pins; /* of the IO-APIC */
 	unsigned slot_cnt;
 	struct {
 		uint64_t gpa;

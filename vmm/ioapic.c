@@ -6,6 +6,8 @@
 
 #include <string.h>
 
+#include "base/compiler.h"
+
 #define REG_SELECT 0x00u
 #define REG_WINDOW 0x10u
 
@@ -14,8 +16,8 @@
 #define IDX_ARB   0x02u
 #define IDX_REDIR 0x10u
 
-/* Version 0x11 (no EOI register of its own), and the number of the last pin. */
-#define VERSION (0x11u | ((IOAPIC_PINS - 1) << 16))
+/* No EOI register of its own. The number of the last pin goes into bits 16 to 23. */
+#define VERSION 0x11u
 
 /* What a guest may write: all but delivery status and remote IRR, which are ours. */
 #define ENTRY_RW (~((1ull << 12) | IOAPIC_REMOTE_IRR) & 0xff0000000001ffffull)
@@ -26,8 +28,15 @@ void ioapic_init(struct ioapic *a, const struct ioapic_ops *ops, void *ctx)
 	(void)pthread_mutex_init(&a->lock, NULL);
 	a->ops = ops;
 	a->ctx = ctx;
+	a->pins = IOAPIC_PINS;
 	for (unsigned i = 0; i < IOAPIC_PINS; i++)
 		a->entry[i] = IOAPIC_MASKED;
+}
+
+void ioapic_set_pins(struct ioapic *a, unsigned pins)
+{
+	BUG_ON(!pins || pins > IOAPIC_PINS);
+	a->pins = pins;
 }
 
 void ioapic_fini(struct ioapic *a)
@@ -76,7 +85,7 @@ static void update(struct ioapic *a, unsigned pin)
 
 void ioapic_pulse(struct ioapic *a, unsigned pin)
 {
-	if (pin >= IOAPIC_PINS)
+	if (pin >= a->pins)
 		return;
 	(void)pthread_mutex_lock(&a->lock);
 	a->edges |= 1u << pin;
@@ -88,7 +97,7 @@ void ioapic_set_level(struct ioapic *a, unsigned pin, bool up)
 {
 	uint32_t bit;
 
-	if (pin >= IOAPIC_PINS)
+	if (pin >= a->pins)
 		return;
 	bit = 1u << pin;
 	(void)pthread_mutex_lock(&a->lock);
@@ -123,9 +132,9 @@ static uint32_t reg_read(const struct ioapic *a)
 	if (idx == IDX_ID || idx == IDX_ARB)
 		return a->id;
 	if (idx == IDX_VER)
-		return VERSION;
+		return VERSION | (a->pins - 1) << 16;
 	idx -= IDX_REDIR;
-	if (idx >= 2 * IOAPIC_PINS)
+	if (idx >= 2 * a->pins)
 		return 0;
 	return (uint32_t)(a->entry[idx / 2] >> (idx % 2 ? 32 : 0));
 }
@@ -156,7 +165,7 @@ static void reg_write(struct ioapic *a, uint32_t val)
 	if (idx == IDX_ID)
 		a->id = val & 0x0f000000u;
 	idx -= IDX_REDIR;
-	if (idx < 2 * IOAPIC_PINS)
+	if (idx < 2 * a->pins)
 		entry_write(a, idx, val);
 }
 

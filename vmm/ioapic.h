@@ -38,6 +38,7 @@ struct ioapic {
 	pthread_mutex_t lock;
 	const struct ioapic_ops *ops;
 	void *ctx;
+	unsigned pins; /* how many there are; Linux reads and writes each of them while it boots */
 	uint32_t select; /* IOREGSEL */
 	uint32_t id;
 	uint64_t entry[IOAPIC_PINS];
@@ -47,6 +48,8 @@ struct ioapic {
 };
 
 void ioapic_init(struct ioapic *a, const struct ioapic_ops *ops, void *ctx);
+/* Fewer pins than IOAPIC_PINS, before the guest runs. 1 to IOAPIC_PINS. */
+void ioapic_set_pins(struct ioapic *a, unsigned pins);
 void ioapic_fini(struct ioapic *a);
 
 /* One edge on @pin; a pin that does not exist is ignored. */

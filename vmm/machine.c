@@ -179,6 +179,7 @@ static void describe(const struct machine *m, struct hw_desc *hw)
 	memset(hw, 0, sizeof(*hw));
 	hw->cpus = m->cfg.cpus;
 	hw->serial = m->has_serial;
+	hw->pins = m->ioapic.pins;
 	hw->slot_cnt = m->slot_cnt;
 	for (unsigned i = 0; i < m->slot_cnt; i++) {
 		hw->slot[i].gpa = machine_slot_gpa(m, i);

@@ -16,6 +16,7 @@
 
 #include "base/fd.h"
 #include "virtio/devices.h"
+#include "vmm/abi.h"
 #include "vmm/memmap.h"
 
 uint64_t machine_slot_gpa(const struct machine *m, unsigned slot)
@@ -132,6 +133,8 @@ int machine_add_slots(struct machine *m, struct err *e)
 	m->slot_cnt = used + m->cfg.spare_slots;
 	for (unsigned i = 0; rc == 0 && i < m->slot_cnt; i++)
 		rc = bus_add(&m->mmio, machine_slot_gpa(m, i), VMMIO_WINDOW, &slot_ops, &m->slot[i]);
+	/* Each pin costs Linux some 16 accesses, which are exits: no more of them than are used. */
+	ioapic_set_pins(&m->ioapic, MAX(IRQ_SERIAL, m->slot_cnt ? hw_slot_pin(m->slot_cnt - 1) : 0) + 1);
 	return rc ? err_sys(e, rc, "virtio slots") : 0;
 }
 

@@ -5,6 +5,7 @@
  */
 #include "vmm/machine_priv.h"
 
+#include <linux/serial_reg.h>
 #include <string.h>
 
 #include "vmm/abi.h"
@@ -122,6 +123,15 @@ static void port_write(void *ctx, uint64_t off, const void *buf, unsigned len)
 }
 static const struct bus_ops port_ops = {.read = port_read, .write = port_write};
 
+/* abi.h: usable by early messages, not found by a probe. */
+static void early_port_read(void *ctx, uint64_t off, void *buf, unsigned len)
+{
+	memset(buf, 0xff, len);
+	if (off == UART_LSR || off == UART_LCR)
+		port_read(ctx, off, buf, len);
+}
+static const struct bus_ops early_port_ops = {.read = early_port_read, .write = port_write};
+
 static void serial_out(void *ctx, const void *buf, size_t len)
 {
 	struct machine *m = ctx;
@@ -207,7 +217,11 @@ int machine_add_registers(struct machine *m, struct err *e)
 	rc |= bus_add(&m->pio, PORT_MARK, 1, &mark_ops, m);
 	rc |= bus_add(&m->pio, PORT_KBD_CMD, 1, &kbd_ops, m);
 	rc |= bus_add(&m->pio, PORT_RESET_CTL, 1, &reset_ctl_ops, m);
-	if (m->has_serial)
+	if (m->has_serial && m->hw == MACHINE_HW_FDT) {
+		rc |= bus_add(&m->mmio, SERIAL_GPA, PORT_SERIAL_LEN, &port_ops, m);
+		rc |= bus_add(&m->pio, PORT_SERIAL, PORT_SERIAL_LEN, &early_port_ops, m);
+	} else if (m->has_serial) {
 		rc |= bus_add(&m->pio, PORT_SERIAL, PORT_SERIAL_LEN, &port_ops, m);
+	}
 	return rc ? err_set(e, -EINVAL, "the machine's registers overlap") : 0;
 }

@@ -8,6 +8,7 @@
  *   0x00_d000_0000  MMIO slots     MMIO_SLOT_STRIDE each: virtio over MMIO
  *   0x00_d010_0000  system page    power, exit status (abi.h)
  *   0x00_d010_1000  panic page     (abi.h)
+ *   0x00_d010_2000  serial port    the 16550A again, where a device tree can name it
  *   0x00_e000_0000  PCI ECAM       256 MiB, kept free for a PCI transport
  *   0x00_f000_0000  PCI BARs       32-bit ones, kept free
  *   0x00_fec0_0000  IO-APIC
@@ -39,6 +40,7 @@
 #define MMIO_SLOT_STRIDE  0x1000ull
 #define SYS_PAGE_GPA      0xd0100000ull
 #define PANIC_PAGE_GPA    0xd0101000ull
+#define SERIAL_GPA        0xd0102000ull
 #define GPA_PAGE          0x1000ull
 #define GPA_PCI_ECAM      0xe0000000ull
 #define GPA_PCI_ECAM_LEN  0x10000000ull

@@ -12,7 +12,6 @@
 #include <string.h>
 
 #include "virtio/mmio.h"
-#include "vmm/ioapic.h"
 #include "vmm/memmap.h"
 
 struct mp_floating {
@@ -109,7 +108,7 @@ static void put_entries(struct out *o, const struct hw_desc *hw)
 	    sizeof(struct mp_bus));
 	put(o, &(struct mp_ioapic){.type = MP_IOAPIC, .id = ioapic_id, .ver = 0x11, .flags = 1,
 				   .addr = (uint32_t)GPA_IOAPIC}, sizeof(struct mp_ioapic));
-	for (unsigned pin = 0; pin < IOAPIC_PINS; pin++) {
+	for (unsigned pin = 0; pin < hw->pins; pin++) {
 		struct mp_irq irq = {.type = MP_IRQ, .kind = IRQ_INT, .flags = IRQ_HIGH_EDGE,
 				     .bus_irq = (uint8_t)pin, .apic = ioapic_id, .pin = (uint8_t)pin};
 
@@ -167,9 +166,6 @@ int hw_mptable_cmdline(const struct hw_desc *hw, char *buf, size_t cap)
 unsigned hw_slot_pin(unsigned slot)
 {
 	/* 0 is no interrupt number for many drivers, 4 is the serial port's. */
-	static const uint8_t pin[MACHINE_SLOTS_MAX] = {5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15,
-						       16, 17, 18, 19, 20, 21, 22, 23, 3,  1,  2};
-
 	BUG_ON(slot >= MACHINE_SLOTS_MAX);
-	return pin[slot];
+	return slot < 3 ? slot + 1 : slot + 2;
 }

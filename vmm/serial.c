@@ -47,6 +47,8 @@ static unsigned rx_room(const struct serial *s)
 {
 	unsigned size = s->fifo_on ? SERIAL_FIFO : 1;
 
+	if (!(s->ier & UART_IER_RDI) && !(s->mcr & UART_MCR_LOOP))
+		return 0;
 	return s->rx_cnt < size ? size - s->rx_cnt : 0;
 }
 

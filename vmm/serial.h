@@ -4,7 +4,8 @@
  * there when asked for.
  *
  * Transmission is instant: THRE and TEMT are always set. Reception goes through a FIFO of the size of the
- * real one; who feeds it is told when there is room again. Any thread; a lock of its own. Callbacks run
+ * real one, and begins when the guest enables the receiver's interrupt: what comes earlier would be thrown
+ * away by its driver. Who feeds it is told when there is room again. Any thread; a lock of its own. Callbacks run
  * under it and must not come back here, except room(), which runs without it.
  */
 #ifndef HUSK_VMM_SERIAL_H
@@ -20,7 +21,7 @@
 struct serial_ops {
 	void (*output)(void *ctx, const void *buf, size_t len); /* vCPU thread */
 	void (*irq)(void *ctx);                                 /* a rising edge; any thread */
-	void (*room)(void *ctx); /* the receiver was full and is not any more; vCPU thread; optional */
+	void (*room)(void *ctx); /* takes input again after a short count; vCPU thread; optional */
 };
 
 struct serial {
@@ -31,7 +32,7 @@ struct serial {
 	bool fifo_on;
 	bool thre_pending; /* the transmitter-empty interrupt has not been acknowledged */
 	bool line;         /* the interrupt output */
-	bool was_full;
+	bool was_full; /* did not take all of an input */
 	uint8_t rx[SERIAL_FIFO];
 	unsigned rx_head, rx_cnt;
 };

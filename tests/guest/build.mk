@@ -10,3 +10,12 @@ $(O)/guest/%.elf: tests/guest/%.S tests/guest/guest.ld
 
 guests: $(GUESTS)
 .PHONY: guests
+
+# Static programs for a test's initrd.
+GUEST_TOOLS := $(patsubst tests/guest/%.c,$(O)/guest/%,$(wildcard tests/guest/*.c))
+$(O)/guest/%: tests/guest/%.c
+	$(call say,GUEST,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CC) -std=gnu11 -O2 $(WARN) -static -o $@ $<
+
+guests: $(GUEST_TOOLS)
