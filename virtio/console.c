@@ -576,6 +576,7 @@ int vcon_new(struct virtio_dev **ret, const char *name, const struct vcon_port_c
 	     unsigned cnt, struct err *e)
 {
 	uint16_t max[VIRTIO_QUEUES_MAX] = {0};
+	uint64_t features = VCON_F_SIZE;
 	struct vcon_config_wire *w;
 	struct vcon *vc;
 	int rc;
@@ -589,8 +590,13 @@ int vcon_new(struct virtio_dev **ret, const char *name, const struct vcon_port_c
 	max[CTL_IN_Q] = max[CTL_OUT_Q] = CONTROL_NUM;
 	for (unsigned i = 0; i < cnt; i++)
 		max[in_idx(i)] = max[in_idx(i) + 1] = ports[i].console ? CONSOLE_NUM : DATA_NUM;
-	rc = virtio_init(&vc->dev, &vcon_ops, name, VCON_F_SIZE | VCON_F_MULTIPORT, 2 * cnt + 2,
-			 max, sizeof(*w));
+	/*
+	 * A lone console goes without the handshake: Linux makes it while it probes the device, and so before
+	 * init opens /dev/console. With it a work queue does, some time later, and init may be quicker.
+	 */
+	if (cnt > 1 || !ports[0].console || ports[0].name)
+		features |= VCON_F_MULTIPORT;
+	rc = virtio_init(&vc->dev, &vcon_ops, name, features, 2 * cnt + 2, max, sizeof(*w));
 	if (rc < 0) {
 		free(vc);
 		return err_set(e, rc, "console: out of memory");

@@ -99,7 +99,10 @@ struct vcon_port_config {
 	const struct vcon_port_ops *ops;
 	void *ctx;
 };
-/* Port 0 is a console (hvc0) by custom; the port numbers are the array's indices. */
+/*
+ * Port 0 is a console (hvc0) by custom; the port numbers are the array's indices. A single nameless console is
+ * one from before MULTIPORT: there from the driver's probe on.
+ */
 int vcon_new(struct virtio_dev **ret, const char *name, const struct vcon_port_config *ports,
 	     unsigned cnt, struct err *e) MUST_CHECK;
 size_t vcon_send(struct virtio_dev *dev, unsigned port, const void *buf, size_t len);

@@ -152,7 +152,8 @@ static void reg_write(struct serial *s, unsigned reg, uint8_t v)
 		s->ier = v & 0x0f;
 		break;
 	case UART_FCR:
-		if ((v & UART_FCR_CLEAR_RCVR) || s->fifo_on != !!(v & UART_FCR_ENABLE_FIFO))
+		/* A real one empties itself when the mode changes, too, and loses what was typed early. */
+		if (v & UART_FCR_CLEAR_RCVR)
 			s->rx_cnt = 0;
 		s->fifo_on = v & UART_FCR_ENABLE_FIFO;
 		break;
