@@ -24,9 +24,9 @@
 /*
  * Wall time that one stage may take. A stage is a few hundred instructions: microseconds on
  * hardware, a few milliseconds where the host's CPU is itself emulated. After the first stage that
- * used it up, the others, whose result no longer decides, get the shorter one.
+ * used it up twice, the others, whose result no longer decides, get the shorter one.
  */
-#define CHECK_STAGE_MS	     2500u
+#define CHECK_STAGE_MS	     2000u
 #define CHECK_STAGE_SHORT_MS 200u
 /* Kernel code slower than this (million instructions a second) is run by an emulator in KVM. */
 #define CHECK_MIPS_MIN 20u

@@ -18,7 +18,7 @@
 
 #define SPEED_SHORT  10000u   /* turns of two instructions: 10 ms in a slow emulator */
 #define SPEED_LONG   2000000u /* about a millisecond on hardware */
-#define SPEED_TRIES  4u
+#define SPEED_TRIES  12u
 #define EXITS	     500u
 #define EXIT_REPEATS 5u
 #define TIMER_NS     1000000u /* KVM's APIC timer counts nanoseconds: its bus runs at 1 GHz */
@@ -249,12 +249,21 @@ static void run_stage(struct ctx *c, const struct stage_def *d, struct check_sta
 			       "KVM has no split irqchip (KVM_CAP_SPLIT_IRQCHIP)");
 		return;
 	}
-	if (!d->run) {
-		check_vm_run(c->vm, d->entry, 0, c->limit_ms, NULL, &end);
-	} else if (d->run(c, d, &end) < 0) {
-		s->result = CHECK_SKIP;
-		(void)snprintf(s->reason, sizeof(s->reason), "%s", c->note);
-		return;
+	/* A host that stood still for the whole limit gets a second chance, and that is told. */
+	for (unsigned i = 0; i < 2; i++) {
+		end = (struct check_end){.ok = false};
+		if (!d->run) {
+			check_vm_run(c->vm, d->entry, 0, c->limit_ms, NULL, &end);
+		} else if (d->run(c, d, &end) < 0) {
+			s->result = CHECK_SKIP;
+			(void)snprintf(s->reason, sizeof(s->reason), "%s", c->note);
+			return;
+		}
+		if (end.ok && i)
+			(void)snprintf(c->note, sizeof(c->note),
+				       "no answer in %u ms the first time", c->limit_ms);
+		if (!end.timed_out || c->limit_ms != CHECK_STAGE_MS)
+			break;
 	}
 	s->ns = end.ns;
 	s->result = end.ok ? CHECK_PASS : CHECK_FAIL;
