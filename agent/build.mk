@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
+# husk-agent: small, since it is a part of every guest's memory; of the libraries it needs json-c alone.
+
+$(O)/bin/husk-agent: LIBS := -ljson-c
+ifeq ($(MODE),release)
+$(O)/obj/agent/%.o: CFLAGS_ALL += -Os -ffunction-sections -fdata-sections
+$(O)/bin/husk-agent: LDFLAGS_ALL += -s -Wl,--gc-sections
+endif
