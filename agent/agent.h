@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the agent's files share: one struct agent, one thread, one epoll loop. The agent never blocks on
- * anything that a container or the host can hold up: whatever may wait (mounting, reading /proc of a
- * container's process, giving a device back) happens in a forked child that reports through a pipe.
+ * What the agent's files share: one struct agent, one thread, one epoll loop. The agent never
+ * blocks on anything that a container or the host can hold up: whatever may wait (mounting, reading
+ * /proc of a container's process, giving a device back) happens in a forked child that reports
+ * through a pipe.
  */
 #ifndef HUSK_AGENT_AGENT_H
 #define HUSK_AGENT_AGENT_H
@@ -15,8 +16,8 @@
 #include "base/list.h"
 #include "mux/link.h"
 
-#define AGENT_ROOT_DIR   "/run/husk/root"         /* where a builder mounts its container's root */
-#define AGENT_CGROUP_TOP "/sys/fs/cgroup/husk"    /* containers are below it */
+#define AGENT_ROOT_DIR	 "/run/husk/root"      /* where a builder mounts its container's root */
+#define AGENT_CGROUP_TOP "/sys/fs/cgroup/husk" /* containers are below it */
 
 struct agent;
 
@@ -28,19 +29,19 @@ struct ev {
 
 struct port {
 	struct ev ev;
-	int fd;         /* -1 = gone */
+	int fd;		/* -1 = gone */
 	bool ready_out; /* worth a write */
-	bool more_in;   /* the last turn stopped before the port was empty */
-	bool seen;      /* the host has been there */
+	bool more_in;	/* the last turn stopped before the port was empty */
+	bool seen;	/* the host has been there */
 };
 
 struct agent {
 	int epoll_fd;
-	bool guest;      /* PID 1 of a real guest, not of a test's name space */
-	bool stop;       /* leave the loop; the machine is powered off */
+	bool guest;	 /* PID 1 of a real guest, not of a test's name space */
+	bool stop;	 /* leave the loop; the machine is powered off */
 	bool destroying; /* DESTROYPOD: stop once its reply is out */
-	bool broken;     /* the link is gone: what was sent stays unsent */
-	bool started;    /* STARTPOD came */
+	bool broken;	 /* the link is gone: what was sent stays unsent */
+	bool started;	 /* STARTPOD came */
 	struct link *link;
 	struct port ctl, io;
 	struct ev child_ev; /* signalfd of SIGCHLD */
@@ -57,7 +58,7 @@ struct agent {
 int ev_add(struct agent *a, struct ev *ev, int fd, uint32_t events) MUST_CHECK;
 void ev_mod(struct agent *a, struct ev *ev, uint32_t events);
 void ev_del(struct agent *a, struct ev *ev); /* does not close. Not added: nothing happens */
-int agent_loop(struct agent *a);             /* until a->stop; 0 or -errno */
+int agent_loop(struct agent *a);	     /* until a->stop; 0 or -errno */
 void agent_stop(struct agent *a, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
 /* link_io.c */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What PID 1 does before it serves: mounts, sysctls, processors, the two ports. Everything here is the
- * guest's own and trusted; nothing of a container exists yet.
+ * What PID 1 does before it serves: mounts, sysctls, processors, the two ports. Everything here is
+ * the guest's own and trusted; nothing of a container exists yet.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -28,8 +28,8 @@
 #include "base/log.h"
 
 /* The machine's ABI: port 0x80 takes phase markers, 0x41 = init runs. */
-#define MARK_PORT 0x80
-#define MARK_INIT 0x41
+#define MARK_PORT     0x80
+#define MARK_INIT     0x41
 
 #define PORTS_WAIT_NS (30 * NS_PER_SEC)
 #define VIRTIO_PORTS  "/sys/class/virtio-ports"
@@ -64,15 +64,15 @@ static const struct boot_mount {
 	const char *data;
 	bool must, guest_only;
 } mounts[] = {
-	{"devtmpfs", "/dev", MS_NOSUID | MS_NOEXEC, "mode=0755", true, true},
-	{"proc", "/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL, true, false},
-	{"sysfs", "/sys", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL, true, false},
-	{"tmpfs", "/run", MS_NOSUID | MS_NODEV, "mode=0755", true, false},
-	{"tmpfs", "/tmp", MS_NOSUID | MS_NODEV, "mode=1777", true, true},
-	{"devpts", "/dev/pts", MS_NOSUID | MS_NOEXEC, "ptmxmode=0666,mode=0620,gid=5", true, true},
-	{"tmpfs", "/dev/shm", MS_NOSUID | MS_NODEV, "mode=1777", false, true},
-	{"mqueue", "/dev/mqueue", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL, false, true},
-	{"cgroup2", "/sys/fs/cgroup", MS_NOSUID | MS_NODEV | MS_NOEXEC, "nsdelegate", true, false},
+    {"devtmpfs", "/dev", MS_NOSUID | MS_NOEXEC, "mode=0755", true, true},
+    {"proc", "/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL, true, false},
+    {"sysfs", "/sys", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL, true, false},
+    {"tmpfs", "/run", MS_NOSUID | MS_NODEV, "mode=0755", true, false},
+    {"tmpfs", "/tmp", MS_NOSUID | MS_NODEV, "mode=1777", true, true},
+    {"devpts", "/dev/pts", MS_NOSUID | MS_NOEXEC, "ptmxmode=0666,mode=0620,gid=5", true, true},
+    {"tmpfs", "/dev/shm", MS_NOSUID | MS_NODEV, "mode=1777", false, true},
+    {"mqueue", "/dev/mqueue", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL, false, true},
+    {"cgroup2", "/sys/fs/cgroup", MS_NOSUID | MS_NODEV | MS_NOEXEC, "nsdelegate", true, false},
 };
 
 int boot_mounts(struct agent *a, struct err *e)
@@ -100,11 +100,11 @@ int boot_mounts(struct agent *a, struct err *e)
 void boot_sysctls(void)
 {
 	static const char *const settings[][2] = {
-		{"/proc/sys/fs/nr_open", "1073741816"}, /* containers bring limits of their hosts */
-		{"/proc/sys/fs/inotify/max_user_instances", "8192"},
-		{"/proc/sys/kernel/ctrl-alt-del", "0"},
-		{"/proc/sys/net/ipv4/ping_group_range", "0 2147483647"},
-		{"/proc/sys/net/ipv4/ip_unprivileged_port_start", "0"},
+	    {"/proc/sys/fs/nr_open", "1073741816"}, /* containers bring limits of their hosts */
+	    {"/proc/sys/fs/inotify/max_user_instances", "8192"},
+	    {"/proc/sys/kernel/ctrl-alt-del", "0"},
+	    {"/proc/sys/net/ipv4/ping_group_range", "0 2147483647"},
+	    {"/proc/sys/net/ipv4/ip_unprivileged_port_start", "0"},
 	};
 
 	/* Where the kernel has none of it, nobody can use it either. */
@@ -122,8 +122,8 @@ static bool has_word(const char *list, const char *word, size_t len)
 
 int boot_cgroups(struct err *e)
 {
-	static const char *const wanted[] = {"cpuset", "cpu", "io", "memory", "hugetlb", "pids",
-					     "misc"};
+	static const char *const wanted[] = {"cpuset",	"cpu",	"io",  "memory",
+					     "hugetlb", "pids", "misc"};
 	auto_free char *have = NULL;
 
 	if (fd_read_file(AT_FDCWD, "/sys/fs/cgroup/cgroup.controllers", 4096, &have, NULL) < 0)

@@ -6,3 +6,9 @@ ifeq ($(MODE),release)
 $(O)/obj/agent/%.o: CFLAGS_ALL += -Os -ffunction-sections -fdata-sections
 $(O)/bin/husk-agent: LDFLAGS_ALL += -s -Wl,--gc-sections
 endif
+
+# Drives the agent in name spaces of this machine: tests/it/agent-ns.sh.
+$(O)/bin/agent_driver: $(O)/obj/tests/it/agent_driver.o $(O)/lib/libmux.a $(O)/lib/libbase.a
+	$(call say,LD,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) $(filter %.a,$^) -ljson-c

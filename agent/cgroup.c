@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One cgroup (v2) for each container, below AGENT_CGROUP_TOP. A container may make cgroups of its own in
- * it, any number and depth: walks are bounded.
+ * One cgroup (v2) for each container, below AGENT_CGROUP_TOP. A container may make cgroups of its
+ * own in it, any number and depth: walks are bounded.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -22,7 +22,7 @@
 #define PIDS_MAX  65536u
 #define TOP_NAME  "/husk/"
 
-#define PATH_LEN (sizeof(AGENT_CGROUP_TOP) + CONTAINER_ID_MAX + 1)
+#define PATH_LEN  (sizeof(AGENT_CGROUP_TOP) + CONTAINER_ID_MAX + 1)
 
 static int dir_of(const char *id)
 {
@@ -131,7 +131,8 @@ static int walk(int dir, unsigned depth, int (*fn)(int dir, void *arg), void *ar
 		if (sub < 0)
 			continue;
 		rc = walk(sub, depth + 1, fn, arg);
-		/* Only cgroup_remove() means the directories; for others this fails, being in use. */
+		/* Only cgroup_remove() means the directories; for others this fails, being in use.
+		 */
 		if (rc == 0 && !fn)
 			(void)unlinkat(dir, de->d_name, AT_REMOVEDIR);
 	}
@@ -161,8 +162,8 @@ static int add_pids(int dir, void *arg)
 			continue;
 		if (ps->cnt == ps->cap) {
 			size_t cap = ps->cap ? ps->cap * 2 : 64;
-			pid_t *more = ps->cnt >= PIDS_MAX ? NULL
-							  : reallocarray(ps->v, cap, sizeof(*more));
+			pid_t *more =
+			    ps->cnt >= PIDS_MAX ? NULL : reallocarray(ps->v, cap, sizeof(*more));
 
 			if (!more)
 				return -ENOMEM;

@@ -58,11 +58,12 @@ static int say(const struct child *ch, char kind, const int *fd)
 	return n < 0 ? (int)n : 0;
 }
 
-/* The agent's descriptors are not the container's, nor may they keep other processes' pipes open. */
+/* The agent's descriptors are not the container's, nor may they keep other processes' pipes open.
+ */
 static void close_others(const struct child *ch)
 {
-	int keep[] = {ch->sock,    ch->stdio[0], ch->stdio[1], ch->stdio[2],
-		      ch->join_fd, ch->ipc_fd,   ch->uts_fd};
+	int keep[] = {ch->sock,	   ch->stdio[0], ch->stdio[1], ch->stdio[2],
+		      ch->join_fd, ch->ipc_fd,	 ch->uts_fd};
 	unsigned from = 3;
 
 	for (;;) {
@@ -166,8 +167,8 @@ static int open_pty(int *ret_master, int *ret_slave, struct err *e)
 	if (master < 0)
 		return err_sys(e, -errno, "terminal: /dev/pts/ptmx");
 	/* The image could have put anything there. */
-	if (fstatfs(master, &sfs) < 0 || sfs.f_type != DEVPTS_SUPER_MAGIC || fstat(master, &st) < 0 ||
-	    !S_ISCHR(st.st_mode) || st.st_rdev != makedev(5, 2))
+	if (fstatfs(master, &sfs) < 0 || sfs.f_type != DEVPTS_SUPER_MAGIC ||
+	    fstat(master, &st) < 0 || !S_ISCHR(st.st_mode) || st.st_rdev != makedev(5, 2))
 		return err_set(e, -ENOTTY, "terminal: the container has no devpts on /dev/pts");
 	if (ioctl(master, TIOCSPTLCK, &unlock) < 0)
 		return err_sys(e, -errno, "terminal: unlocking");
@@ -268,8 +269,9 @@ static int load_filter(const struct container *c)
 
 	if (!c->filter)
 		return 0;
-	return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, c->spec.seccomp_flags, &prog) < 0 ? -errno
-											       : 0;
+	return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, c->spec.seccomp_flags, &prog) < 0
+		   ? -errno
+		   : 0;
 }
 
 static NORETURN void execute(const struct child *ch)

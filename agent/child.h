@@ -3,8 +3,8 @@
  * The child between clone and execve: it builds its container, or joins one, takes on the process's
  * settings and executes. It has a copy of the agent's memory and may block; it never returns.
  *
- * What it trusts: the agent's own mounts, until it pivots. Below the container's root nothing is opened
- * but with RESOLVE_IN_ROOT, and what was opened is operated on by descriptor.
+ * What it trusts: the agent's own mounts, until it pivots. Below the container's root nothing is
+ * opened but with RESOLVE_IN_ROOT, and what was opened is operated on by descriptor.
  */
 #ifndef HUSK_AGENT_CHILD_H
 #define HUSK_AGENT_CHILD_H
@@ -17,9 +17,9 @@ struct child {
 	const struct container *c;
 	const struct spec_process *p;
 	bool init;
-	int sock;     /* setup socket */
-	int stdio[3]; /* -1 with a terminal */
-	int join_fd;  /* exec: pidfd of the container's first process */
+	int sock;	    /* setup socket */
+	int stdio[3];	    /* -1 with a terminal */
+	int join_fd;	    /* exec: pidfd of the container's first process */
 	int ipc_fd, uts_fd; /* init: pidfds whose name spaces it joins, -1 */
 };
 
@@ -32,7 +32,8 @@ int rootfs_pivot(const struct container *c, struct err *e) MUST_CHECK;
 
 /* inroot.c: paths below a directory that may hold anything. 0 or a descriptor, or -errno. */
 int inroot_open(int root, const char *path, int flags) MUST_CHECK; /* O_CLOEXEC added */
-/* Makes what is missing: directories with @mode, and the last component as a file if @file. O_PATH. */
+/* Makes what is missing: directories with @mode, and the last component as a file if @file. O_PATH.
+ */
 int inroot_make(int root, const char *path, mode_t mode, bool file) MUST_CHECK;
 /* Opens (making it) the directory of @path; *ret_name is the last component within @path. */
 int inroot_parent(int root, const char *path, const char **ret_name) MUST_CHECK;
@@ -53,7 +54,7 @@ int devices_filter(int cgroup_fd, const struct spec *s, struct err *e) MUST_CHEC
 /* cgroup.c: by name of the container. Agent and jobs. */
 int cgroup_create(const char *id, const struct spec *s, struct err *e) MUST_CHECK;
 int cgroup_open(const char *id, pid_t pid) MUST_CHECK; /* descriptor for CLONE_INTO_CGROUP */
-int cgroup_kill(const char *id, int sig);              /* every process */
+int cgroup_kill(const char *id, int sig);	       /* every process */
 int cgroup_pids(const char *id, pid_t **ret, size_t *ret_cnt) MUST_CHECK;
 int cgroup_remove(const char *id, int timeout_ms, struct err *e) MUST_CHECK; /* may wait */
 
@@ -66,6 +67,6 @@ int cred_finish(const struct spec_process *p) MUST_CHECK;
 int exec_lookup(const char *name, const char *const *env, char *out, size_t cap, int *ret_status,
 		struct err *e) MUST_CHECK;
 const char *exec_env(const char *const *env, const char *name); /* NULL if not set */
-int exec_home(uid_t uid, char *out, size_t cap) MUST_CHECK;    /* from /etc/passwd, else "/" */
+int exec_home(uid_t uid, char *out, size_t cap) MUST_CHECK;	/* from /etc/passwd, else "/" */
 
 #endif

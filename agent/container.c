@@ -17,7 +17,7 @@
 
 struct container *container_find(struct agent *a, const char *id)
 {
-	list_for_each(n, &a->containers) {
+	list_for_each (n, &a->containers) {
 		struct container *c = list_entry(n, struct container, node);
 
 		if (strcmp(c->id, id) == 0)
@@ -33,12 +33,13 @@ bool container_id_ok(const char *id)
 	/* It becomes the name of a cgroup, beside the kernel's "cgroup.*" and "memory.*" files. */
 	if (!len || len > CONTAINER_ID_MAX || id[0] == '.')
 		return false;
-	return strspn(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.") == len;
+	return strspn(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.") ==
+	       len;
 }
 
 static void container_free(struct container *c)
 {
-	list_for_each_safe(n, tmp, &c->a->procs) {
+	list_for_each_safe (n, tmp, &c->a->procs) {
 		struct proc *p = list_entry(n, struct proc, node);
 
 		if (p->c != c)
@@ -96,13 +97,15 @@ static int parse_filter(struct json_object *o, struct container *c, struct err *
 		return rc;
 	if (!text || !text[0]) {
 		if (c->spec.has_seccomp)
-			return err_set(e, -EINVAL, "seccomp: the spec has a filter, the request no program");
+			return err_set(e, -EINVAL,
+				       "seccomp: the spec has a filter, the request no program");
 		return 0;
 	}
 	rc = js_base64(text, &raw, &len);
 	if (rc < 0)
 		return err_set(e, rc, "seccomp: not base64");
-	if (!len || len % sizeof(struct sock_filter) || len / sizeof(struct sock_filter) > BPF_MAXINSNS)
+	if (!len || len % sizeof(struct sock_filter) ||
+	    len / sizeof(struct sock_filter) > BPF_MAXINSNS)
 		return err_set(e, -EINVAL, "seccomp: %zu bytes are no BPF program", len);
 	c->filter_len = len / sizeof(struct sock_filter);
 	c->filter = (struct sock_filter *)(void *)ptr_take(raw);
@@ -185,8 +188,7 @@ void container_new(struct agent *a, uint32_t req, struct json_object *o)
 }
 
 /* The container that a request names, or NULL after an answer was sent. */
-static struct container *named(struct agent *a, uint32_t req, struct json_object *o,
-			       bool must_run)
+static struct container *named(struct agent *a, uint32_t req, struct json_object *o, bool must_run)
 {
 	struct container *c = NULL;
 	const char *id = NULL;
@@ -364,7 +366,7 @@ void container_reap(struct agent *a)
 			continue;
 		if (pid <= 0)
 			break;
-		list_for_each(n, &a->procs) {
+		list_for_each (n, &a->procs) {
 			struct proc *p = list_entry(n, struct proc, node);
 
 			if (p->pid != pid)
@@ -380,7 +382,7 @@ void container_turn(struct agent *a)
 {
 	free_ended(a);
 	/* A container that never ran is nobody's once its error has been told. */
-	list_for_each_safe(n, tmp, &a->containers) {
+	list_for_each_safe (n, tmp, &a->containers) {
 		struct container *c = list_entry(n, struct container, node);
 		struct err e = {0};
 
@@ -397,7 +399,7 @@ void container_end_all(struct agent *a)
 {
 	if (!a->containers.next)
 		return;
-	list_for_each(n, &a->containers)
+	list_for_each (n, &a->containers)
 		(void)cgroup_kill(list_entry(n, struct container, node)->id, SIGKILL);
 	(void)kill(-1, SIGKILL);
 	while (waitpid(-1, NULL, __WALL) > 0 || errno == EINTR)

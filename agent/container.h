@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Containers and their processes as the agent sees them: who is alive, who waits for an answer. All on
- * the loop thread. A container's first process ends the container; processes of EXECCMD are members.
+ * Containers and their processes as the agent sees them: who is alive, who waits for an answer. All
+ * on the loop thread. A container's first process ends the container; processes of EXECCMD are
+ * members.
  */
 #ifndef HUSK_AGENT_CONTAINER_H
 #define HUSK_AGENT_CONTAINER_H
@@ -33,8 +34,8 @@ struct container {
 	struct sock_filter *filter;
 	size_t filter_len; /* instructions */
 	struct proc *init; /* NULL once its exit has been reported */
-	pid_t init_pid;    /* 0 = has ended */
-	bool running;      /* has been executed */
+	pid_t init_pid;	   /* 0 = has ended */
+	bool running;	   /* has been executed */
 };
 
 struct proc {
@@ -44,10 +45,10 @@ struct proc {
 	bool is_init;
 	struct json_object *request; /* of EXECCMD; owns the strings of spec */
 	struct spec_process spec;
-	pid_t pid;      /* 0 = reaped */
-	uint32_t req;   /* request to be answered, 0 = has been */
+	pid_t pid;	 /* 0 = reaped */
+	uint32_t req;	 /* request to be answered, 0 = has been */
 	struct ev setup; /* socket to the child until it has executed */
-	bool execing;   /* the child was ready to */
+	bool execing;	 /* the child was ready to */
 	bool failed;
 	struct err error;
 	int error_status;
@@ -73,8 +74,8 @@ void container_remove(struct agent *a, uint32_t req, struct json_object *o);
 
 struct container *container_find(struct agent *a, const char *id);
 bool container_id_ok(const char *id);
-void container_reap(struct agent *a);    /* SIGCHLD */
-void container_turn(struct agent *a);   /* end of a loop turn: frees what has ended */
+void container_reap(struct agent *a);	 /* SIGCHLD */
+void container_turn(struct agent *a);	 /* end of a loop turn: frees what has ended */
 void container_end_all(struct agent *a); /* kills what lives and waits for it */
 
 /* proc.c */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Who the process is: limits, groups, user, capabilities (capabilities(7)). In the child, in an order
- * that a seccomp filter without no_new_privs can be loaded at the end: only capset and execve follow it.
+ * Who the process is: limits, groups, user, capabilities (capabilities(7)). In the child, in an
+ * order that a seccomp filter without no_new_privs can be loaded at the end: only capset and execve
+ * follow it.
  */
 #include <errno.h>
 #include <grp.h>
@@ -37,7 +38,8 @@ static int drop_bounding(const struct spec_process *p, struct err *e)
 		if (p->caps[CAPS_BOUNDING] >> cap & 1)
 			continue;
 		if (prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0)
-			return err_sys(e, -errno, "dropping capability %d from the bounding set", cap);
+			return err_sys(e, -errno, "dropping capability %d from the bounding set",
+				       cap);
 	}
 	return 0;
 }
@@ -82,7 +84,8 @@ int cred_begin(const struct spec_process *p, struct err *e)
 		return err_sys(e, -errno, "setting user %u", p->uid);
 	if (p->has_umask)
 		(void)umask(p->umask);
-	/* Inheritable first needs to be permitted: what the spec gives and what is needed till the end. */
+	/* Inheritable first needs to be permitted: what the spec gives and what is needed till the
+	 * end. */
 	rc = caps_set(p->caps[CAPS_PERMITTED] | admin, p->caps[CAPS_EFFECTIVE] | admin,
 		      p->caps[CAPS_INHERITABLE]);
 	if (rc < 0)
@@ -92,5 +95,6 @@ int cred_begin(const struct spec_process *p, struct err *e)
 
 int cred_finish(const struct spec_process *p)
 {
-	return caps_set(p->caps[CAPS_PERMITTED], p->caps[CAPS_EFFECTIVE], p->caps[CAPS_INHERITABLE]);
+	return caps_set(p->caps[CAPS_PERMITTED], p->caps[CAPS_EFFECTIVE],
+			p->caps[CAPS_INHERITABLE]);
 }

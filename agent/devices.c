@@ -19,18 +19,15 @@
 #include "base/fd.h"
 
 static const struct spec_device defaults[] = {
-	{"/dev/null", S_IFCHR | 0666, 1, 3, 0, 0},    {"/dev/zero", S_IFCHR | 0666, 1, 5, 0, 0},
-	{"/dev/full", S_IFCHR | 0666, 1, 7, 0, 0},    {"/dev/random", S_IFCHR | 0666, 1, 8, 0, 0},
-	{"/dev/urandom", S_IFCHR | 0666, 1, 9, 0, 0}, {"/dev/tty", S_IFCHR | 0666, 5, 0, 0, 0},
+    {"/dev/null", S_IFCHR | 0666, 1, 3, 0, 0},	  {"/dev/zero", S_IFCHR | 0666, 1, 5, 0, 0},
+    {"/dev/full", S_IFCHR | 0666, 1, 7, 0, 0},	  {"/dev/random", S_IFCHR | 0666, 1, 8, 0, 0},
+    {"/dev/urandom", S_IFCHR | 0666, 1, 9, 0, 0}, {"/dev/tty", S_IFCHR | 0666, 5, 0, 0, 0},
 };
 
 static const char *const links[][2] = {
-	{"/dev/fd", "/proc/self/fd"},
-	{"/dev/stdin", "/proc/self/fd/0"},
-	{"/dev/stdout", "/proc/self/fd/1"},
-	{"/dev/stderr", "/proc/self/fd/2"},
-	{"/dev/core", "/proc/kcore"},
-	{"/dev/ptmx", "pts/ptmx"},
+    {"/dev/fd", "/proc/self/fd"},	{"/dev/stdin", "/proc/self/fd/0"},
+    {"/dev/stdout", "/proc/self/fd/1"}, {"/dev/stderr", "/proc/self/fd/2"},
+    {"/dev/core", "/proc/kcore"},	{"/dev/ptmx", "pts/ptmx"},
 };
 
 /* A server without the right to make nodes: the guest's own node, mounted over an empty file. */
@@ -122,7 +119,8 @@ int devices_make(int root, const struct spec *s, struct err *e)
 	return 0;
 }
 
-/* ---- the cgroup's filter ----------------------------------------------------------------------------- */
+/* ---- the cgroup's filter
+ * ----------------------------------------------------------------------------- */
 
 #define INSN(c, d, s, o, i)                                                                        \
 	((struct bpf_insn){.code = (c), .dst_reg = (d), .src_reg = (s), .off = (o), .imm = (i)})
@@ -130,15 +128,22 @@ int devices_make(int root, const struct spec *s, struct err *e)
 
 /* What every container may use (config-linux.md), later rules win. */
 static const struct spec_devrule always[] = {
-	{true, 'c', -1, -1, BPF_DEVCG_ACC_MKNOD}, {true, 'b', -1, -1, BPF_DEVCG_ACC_MKNOD},
-	{true, 'c', 1, 3, 7},   {true, 'c', 1, 5, 7}, {true, 'c', 1, 7, 7}, {true, 'c', 1, 8, 7},
-	{true, 'c', 1, 9, 7},   {true, 'c', 5, 0, 7}, {true, 'c', 5, 1, 7}, {true, 'c', 5, 2, 7},
-	{true, 'c', 136, -1, 7},
+    {true, 'c', -1, -1, BPF_DEVCG_ACC_MKNOD},
+    {true, 'b', -1, -1, BPF_DEVCG_ACC_MKNOD},
+    {true, 'c', 1, 3, 7},
+    {true, 'c', 1, 5, 7},
+    {true, 'c', 1, 7, 7},
+    {true, 'c', 1, 8, 7},
+    {true, 'c', 1, 9, 7},
+    {true, 'c', 5, 0, 7},
+    {true, 'c', 5, 1, 7},
+    {true, 'c', 5, 2, 7},
+    {true, 'c', 136, -1, 7},
 };
 
 /*
- * r2 = type, r3 = access, r4 = major, r5 = minor. An allowing rule has to cover all of the access, a
- * denying one any of it.
+ * r2 = type, r3 = access, r4 = major, r5 = minor. An allowing rule has to cover all of the access,
+ * a denying one any of it.
  */
 static size_t emit_rule(struct bpf_insn *out, const struct spec_devrule *r)
 {
@@ -154,7 +159,8 @@ static size_t emit_rule(struct bpf_insn *out, const struct spec_devrule *r)
 		out[n++] = INSN(BPF_ALU | BPF_AND | BPF_K, BPF_REG_1, 0, 0,
 				(int)(r->allow ? ~r->access & 7 : r->access));
 		jumps[jcnt++] = n;
-		out[n++] = INSN(BPF_JMP | (r->allow ? BPF_JNE : BPF_JEQ) | BPF_K, BPF_REG_1, 0, 0, 0);
+		out[n++] =
+		    INSN(BPF_JMP | (r->allow ? BPF_JNE : BPF_JEQ) | BPF_K, BPF_REG_1, 0, 0, 0);
 	}
 	if (r->type != 'a' && r->major >= 0) {
 		jumps[jcnt++] = n;

@@ -15,8 +15,8 @@
 #include "agent/child.h"
 #include "base/fd.h"
 
-#define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-#define PASSWD_MAX   (1u << 20)
+#define DEFAULT_PATH	      "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+#define PASSWD_MAX	      (1u << 20)
 
 #define STATUS_NOT_EXECUTABLE 126
 #define STATUS_NOT_FOUND      127
@@ -55,7 +55,8 @@ static int lookup_failed(const char *name, int rc, int *ret_status, struct err *
 	if (rc == -EISDIR)
 		return err_set(e, rc, "exec: \"%s\": is a directory", name);
 	if (rc == -ENOENT)
-		return err_set(e, rc, "exec: \"%s\": stat %s: no such file or directory", name, name);
+		return err_set(e, rc, "exec: \"%s\": stat %s: no such file or directory", name,
+			       name);
 	return err_sys(e, rc, "exec: \"%s\"", name);
 }
 

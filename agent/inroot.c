@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Paths below a container's root. The image is hostile: every component may be a symbolic link, and they
- * are resolved as if the root were "/", by the kernel (openat2, RESOLVE_IN_ROOT). In a child.
+ * Paths below a container's root. The image is hostile: every component may be a symbolic link, and
+ * they are resolved as if the root were "/", by the kernel (openat2, RESOLVE_IN_ROOT). In a child.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -20,13 +20,14 @@
 int inroot_open(int root, const char *path, int flags)
 {
 	struct open_how how = {
-		.flags = (uint64_t)(unsigned)flags | O_CLOEXEC | O_NOCTTY,
-		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
+	    .flags = (uint64_t)(unsigned)flags | O_CLOEXEC | O_NOCTTY,
+	    .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
 	};
 	int fd;
 
 	if (flags & O_PATH)
-		how.flags = ((uint64_t)(unsigned)flags & (O_PATH | O_DIRECTORY | O_NOFOLLOW)) | O_CLOEXEC;
+		how.flags =
+		    ((uint64_t)(unsigned)flags & (O_PATH | O_DIRECTORY | O_NOFOLLOW)) | O_CLOEXEC;
 	/* EAGAIN: something was renamed meanwhile and the kernel will not vouch for "..". */
 	for (int i = 0; i < 32; i++) {
 		fd = (int)syscall(SYS_openat2, root, path[0] ? path : ".", &how, sizeof(how));
@@ -42,8 +43,8 @@ static int make_last(int dir, const char *name, mode_t mode, bool file)
 		return mkdirat(dir, name, mode) < 0 && errno != EEXIST ? -errno : 0;
 	/* O_EXCL: never through a link, never into a device. */
 	{
-		auto_fd fd = openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
-				    0644);
+		auto_fd fd =
+		    openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
 
 		return fd < 0 && errno != EEXIST ? -errno : 0;
 	}
@@ -109,15 +110,15 @@ int mount_move(int mnt_fd, int target_fd)
 {
 	return move_mount(mnt_fd, "", target_fd, "",
 			  MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0
-		       ? -errno
-		       : 0;
+		   ? -errno
+		   : 0;
 }
 
 int mount_clone(int from_fd, bool recursive)
 {
 	int fd = open_tree(from_fd, "",
 			   AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC |
-				   (recursive ? AT_RECURSIVE : 0));
+			       (recursive ? AT_RECURSIVE : 0));
 
 	return fd < 0 ? -errno : fd;
 }
@@ -125,12 +126,12 @@ int mount_clone(int from_fd, bool recursive)
 int mount_attr(int fd, bool recursive, uint64_t set, uint64_t clr, unsigned long propagation)
 {
 	struct mount_attr attr = {
-		.attr_set = set, .attr_clr = clr, .propagation = propagation & ~(unsigned long)MS_REC};
+	    .attr_set = set, .attr_clr = clr, .propagation = propagation & ~(unsigned long)MS_REC};
 
 	if (!set && !clr && !propagation)
 		return 0;
 	return mount_setattr(fd, "", AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0), &attr,
 			     sizeof(attr)) < 0
-		       ? -errno
-		       : 0;
+		   ? -errno
+		   : 0;
 }

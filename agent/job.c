@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Work that a container or a driver could hold up runs in a forked child: reading the command line of a
- * process whose memory lies on a FUSE file system never returns if its owner wishes so. The child writes
- * one line of JSON to a pipe: the reply, or {"message": …} after an '!'.
+ * Work that a container or a driver could hold up runs in a forked child: reading the command line
+ * of a process whose memory lies on a FUSE file system never returns if its owner wishes so. The
+ * child writes one line of JSON to a pipe: the reply, or {"message": …} after an '!'.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -79,7 +79,8 @@ int js_int(struct json_object *o, const char *key, int64_t min, int64_t max, int
 	n = json_object_get_int64(v);
 	/* A number beyond int64 reads as INT64_MAX. */
 	if (n < min || n > max || (n == INT64_MAX && json_object_get_uint64(v) > INT64_MAX))
-		return err_set(e, -ERANGE, "%s: %s is out of range", key, json_object_get_string(v));
+		return err_set(e, -ERANGE, "%s: %s is out of range", key,
+			       json_object_get_string(v));
 	*ret = n;
 	return 0;
 }
@@ -93,7 +94,8 @@ int js_u64(struct json_object *o, const char *key, uint64_t *ret, struct err *e)
 	if (!json_object_is_type(v, json_type_int))
 		return err_set(e, -EINVAL, "%s: not an integer", key);
 	if (json_object_get_int64(v) < 0)
-		return err_set(e, -ERANGE, "%s: %s is out of range", key, json_object_get_string(v));
+		return err_set(e, -ERANGE, "%s: %s is out of range", key,
+			       json_object_get_string(v));
 	*ret = json_object_get_uint64(v);
 	return 0;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Typed access to JSON. Every getter treats an absent member (or null) as "keep what *ret has" and a
- * member of another type, a number out of range or a string with a NUL inside as an error that names
- * the member. Strings stay the object's.
+ * Typed access to JSON. Every getter treats an absent member (or null) as "keep what *ret has" and
+ * a member of another type, a number out of range or a string with a NUL inside as an error that
+ * names the member. Strings stay the object's.
  */
 #ifndef HUSK_AGENT_JS_H
 #define HUSK_AGENT_JS_H

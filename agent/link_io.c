@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Carries bytes between the two ports and the link. The ports are edge-triggered: a virtio-console port
- * reports a hang-up for as long as the host has not opened it, which level-triggered would spin on.
+ * Carries bytes between the two ports and the link. The ports are edge-triggered: a virtio-console
+ * port reports a hang-up for as long as the host has not opened it, which level-triggered would
+ * spin on.
  *
- * A read of 0 bytes means "the host is not there": before it has ever been there that is a reason to
- * wait, after that the link has failed and the machine is powered off, since nobody could use it.
+ * A read of 0 bytes means "the host is not there": before it has ever been there that is a reason
+ * to wait, after that the link has failed and the machine is powered off, since nobody could use
+ * it.
  */
 #include <errno.h>
 #include <string.h>
@@ -124,13 +126,13 @@ static void link_broken(void *ctx, const char *why)
 }
 
 static const struct link_ops ops = {
-	.up = link_up,
-	.request = calls_request,
-	.data = streams_data,
-	.eof = streams_eof,
-	.closed = streams_closed,
-	.writable = streams_writable,
-	.broken = link_broken,
+    .up = link_up,
+    .request = calls_request,
+    .data = streams_data,
+    .eof = streams_eof,
+    .closed = streams_closed,
+    .writable = streams_writable,
+    .broken = link_broken,
 };
 
 int link_io_start(struct agent *a, int ctl_fd, int io_fd)
@@ -140,8 +142,10 @@ int link_io_start(struct agent *a, int ctl_fd, int io_fd)
 	a->link = link_new(LINK_AGENT, &ops, a);
 	if (!a->link)
 		return -ENOMEM;
-	a->ctl = (struct port){.ev = {-1, port_event}, .fd = ctl_fd, .ready_out = true, .more_in = true};
-	a->io = (struct port){.ev = {-1, port_event}, .fd = io_fd, .ready_out = true, .more_in = true};
+	a->ctl =
+	    (struct port){.ev = {-1, port_event}, .fd = ctl_fd, .ready_out = true, .more_in = true};
+	a->io =
+	    (struct port){.ev = {-1, port_event}, .fd = io_fd, .ready_out = true, .more_in = true};
 	rc = ev_add(a, &a->ctl.ev, ctl_fd, EPOLLIN | EPOLLOUT | EPOLLET);
 	if (rc == 0)
 		rc = ev_add(a, &a->io.ev, io_fd, EPOLLIN | EPOLLOUT | EPOLLET);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The agent's epoll loop. A callback may delete any descriptor, also one whose event of the same turn has
- * not been delivered: ev_del() takes it out of the turn.
+ * The agent's epoll loop. A callback may delete any descriptor, also one whose event of the same
+ * turn has not been delivered: ev_del() takes it out of the turn.
  */
 #include <errno.h>
 #include <stdarg.h>

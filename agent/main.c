@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * husk-agent: PID 1 of the guest. Mounts what a Linux needs, opens the two ports to the sandbox process,
- * and supervises containers until the host says DESTROYPOD or the link breaks; then it powers the
- * machine off. A PID 1 that ends would panic the kernel, so every way out leads there.
+ * husk-agent: PID 1 of the guest. Mounts what a Linux needs, opens the two ports to the sandbox
+ * process, and supervises containers until the host says DESTROYPOD or the link breaks; then it
+ * powers the machine off. A PID 1 that ends would panic the kernel, so every way out leads there.
  *
- * With --ctl-fd and --io-fd it serves on two descriptors that it inherits instead, for tests: PID 1 of
- * fresh pid and mount name spaces then, and it exits instead of powering off.
+ * With --ctl-fd and --io-fd it serves on two descriptors that it inherits instead, for tests: PID 1
+ * of fresh pid and mount name spaces then, and it exits instead of powering off.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -206,7 +206,7 @@ static int options(int argc, char **argv, int *ctl_fd, int *io_fd, int *ret)
 int main(int argc, char **argv)
 {
 	static const struct log_config quiet = {
-		.program = "husk-agent", .file_fd = -1, .stderr_level = LOG_LVL_WARN};
+	    .program = "husk-agent", .file_fd = -1, .stderr_level = LOG_LVL_WARN};
 	int ctl_fd = -1, io_fd = -1, status;
 	struct err e = {0};
 	int rc;

@@ -11,44 +11,44 @@ static const struct attr {
 	uint64_t bits;
 	bool clear, atime;
 } attrs[] = {
-	{"ro", MOUNT_ATTR_RDONLY, false, false},
-	{"rw", MOUNT_ATTR_RDONLY, true, false},
-	{"nosuid", MOUNT_ATTR_NOSUID, false, false},
-	{"suid", MOUNT_ATTR_NOSUID, true, false},
-	{"nodev", MOUNT_ATTR_NODEV, false, false},
-	{"dev", MOUNT_ATTR_NODEV, true, false},
-	{"noexec", MOUNT_ATTR_NOEXEC, false, false},
-	{"exec", MOUNT_ATTR_NOEXEC, true, false},
-	{"nosymfollow", MOUNT_ATTR_NOSYMFOLLOW, false, false},
-	{"symfollow", MOUNT_ATTR_NOSYMFOLLOW, true, false},
-	{"nodiratime", MOUNT_ATTR_NODIRATIME, false, false},
-	{"diratime", MOUNT_ATTR_NODIRATIME, true, false},
-	{"noatime", MOUNT_ATTR_NOATIME, false, true},
-	{"atime", MOUNT_ATTR_RELATIME, false, true},
-	{"relatime", MOUNT_ATTR_RELATIME, false, true},
-	{"norelatime", MOUNT_ATTR_STRICTATIME, false, true},
-	{"strictatime", MOUNT_ATTR_STRICTATIME, false, true},
-	{"nostrictatime", MOUNT_ATTR_RELATIME, false, true},
+    {"ro", MOUNT_ATTR_RDONLY, false, false},
+    {"rw", MOUNT_ATTR_RDONLY, true, false},
+    {"nosuid", MOUNT_ATTR_NOSUID, false, false},
+    {"suid", MOUNT_ATTR_NOSUID, true, false},
+    {"nodev", MOUNT_ATTR_NODEV, false, false},
+    {"dev", MOUNT_ATTR_NODEV, true, false},
+    {"noexec", MOUNT_ATTR_NOEXEC, false, false},
+    {"exec", MOUNT_ATTR_NOEXEC, true, false},
+    {"nosymfollow", MOUNT_ATTR_NOSYMFOLLOW, false, false},
+    {"symfollow", MOUNT_ATTR_NOSYMFOLLOW, true, false},
+    {"nodiratime", MOUNT_ATTR_NODIRATIME, false, false},
+    {"diratime", MOUNT_ATTR_NODIRATIME, true, false},
+    {"noatime", MOUNT_ATTR_NOATIME, false, true},
+    {"atime", MOUNT_ATTR_RELATIME, false, true},
+    {"relatime", MOUNT_ATTR_RELATIME, false, true},
+    {"norelatime", MOUNT_ATTR_STRICTATIME, false, true},
+    {"strictatime", MOUNT_ATTR_STRICTATIME, false, true},
+    {"nostrictatime", MOUNT_ATTR_RELATIME, false, true},
 };
 
 static const struct {
 	const char *name;
 	unsigned long flags;
 } propagations[] = {
-	{"shared", MS_SHARED},
-	{"slave", MS_SLAVE},
-	{"private", MS_PRIVATE},
-	{"unbindable", MS_UNBINDABLE},
-	{"rshared", MS_SHARED | MS_REC},
-	{"rslave", MS_SLAVE | MS_REC},
-	{"rprivate", MS_PRIVATE | MS_REC},
-	{"runbindable", MS_UNBINDABLE | MS_REC},
+    {"shared", MS_SHARED},
+    {"slave", MS_SLAVE},
+    {"private", MS_PRIVATE},
+    {"unbindable", MS_UNBINDABLE},
+    {"rshared", MS_SHARED | MS_REC},
+    {"rslave", MS_SLAVE | MS_REC},
+    {"rprivate", MS_PRIVATE | MS_REC},
+    {"runbindable", MS_UNBINDABLE | MS_REC},
 };
 
 /* mount(8)'s words that stand for the default or for nothing that a kernel knows. */
 static const char *const nothing[] = {
-	"defaults", "loud", "silent", "nomand", "mand", "noiversion", "iversion", "remount",
-	"async", "nolazytime", "norbind",
+    "defaults", "loud",	   "silent", "nomand",	   "mand",    "noiversion",
+    "iversion", "remount", "async",  "nolazytime", "norbind",
 };
 
 unsigned long mountopt_propagation(const char *s)

@@ -15,10 +15,10 @@
 #define MOUNTOPT_DATA_MAX 64
 
 struct mountopt {
-	uint64_t set, clr;         /* MOUNT_ATTR_*, of this mount */
-	uint64_t rec_set, rec_clr; /* of this mount and all below */
+	uint64_t set, clr;	       /* MOUNT_ATTR_*, of this mount */
+	uint64_t rec_set, rec_clr;     /* of this mount and all below */
 	bool has_atime, has_rec_atime; /* set holds an access time mode to apply */
-	unsigned long propagation; /* MS_SHARED …, with MS_REC; 0 = none */
+	unsigned long propagation;     /* MS_SHARED …, with MS_REC; 0 = none */
 	bool bind, rbind, tmpcopyup;
 	const char *data[MOUNTOPT_DATA_MAX]; /* key, or key=value: for the file system itself */
 	size_t data_cnt;

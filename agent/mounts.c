@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The mounts of the spec, in its order. File systems of the guest are made here (fsopen). Binds are in
- * the root's tree already, made by the sandbox process; since a mount of the guest may cover them, and
- * since their options hold in the guest too, a copy of each is taken before anything is mounted and
- * attached at its turn. In a child, before the pivot.
+ * The mounts of the spec, in its order. File systems of the guest are made here (fsopen). Binds are
+ * in the root's tree already, made by the sandbox process; since a mount of the guest may cover
+ * them, and since their options hold in the guest too, a copy of each is taken before anything is
+ * mounted and attached at its turn. In a child, before the pivot.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -77,8 +77,8 @@ static int fs_error(int fs, int code, const struct spec_mount *m, const char *wh
 		buf[strcspn(buf, "\n")] = '\0';
 		return err_set(e, code, "mounting %s on '%s': %s", m->type, m->dest, buf + 2);
 	}
-	return err_sys(e, code, "mounting %s on '%s'%s%s", m->type, m->dest, what ? ": option " : "",
-		       what ? what : "");
+	return err_sys(e, code, "mounting %s on '%s'%s%s", m->type, m->dest,
+		       what ? ": option " : "", what ? what : "");
 }
 
 static int fs_option(int fs, const char *opt)
@@ -179,7 +179,8 @@ int mounts_make(int root, const struct spec *s, const int *held, struct err *e)
 	return 0;
 }
 
-/* ---- tmpcopyup -------------------------------------------------------------------------------------- */
+/* ---- tmpcopyup
+ * -------------------------------------------------------------------------------------- */
 
 #include <dirent.h>
 
@@ -203,7 +204,8 @@ static int copy_file(int from, int to, const char *name, const struct stat *st)
 		if (rc < 0)
 			return rc;
 	}
-	if (n == 0 && (fchown(out, st->st_uid, st->st_gid) < 0 || fchmod(out, st->st_mode & 07777) < 0))
+	if (n == 0 &&
+	    (fchown(out, st->st_uid, st->st_gid) < 0 || fchmod(out, st->st_mode & 07777) < 0))
 		return -errno;
 	return (int)n;
 }

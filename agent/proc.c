@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A process from the agent's side: start, set-up messages, end. The answer to the request is sent when
- * the set-up socket closes: by execve (success) or after an error. EXIT goes out after the answer is
- * known and all of the process's output is with the link.
+ * A process from the agent's side: start, set-up messages, end. The answer to the request is sent
+ * when the set-up socket closes: by execve (success) or after an error. EXIT goes out after the
+ * answer is known and all of the process's output is with the link.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -29,7 +29,7 @@ int proc_wait_status(int ws)
 
 struct proc *proc_by_stream(struct agent *a, uint64_t stream)
 {
-	list_for_each(n, &a->procs) {
+	list_for_each (n, &a->procs) {
 		struct proc *p = list_entry(n, struct proc, node);
 
 		if (p->streams.opened && stream - p->streams.base <= 1)
@@ -101,8 +101,8 @@ static void setup_message(struct proc *p, const struct setup_msg *m, size_t len,
 	case 'E':
 		p->failed = true;
 		p->error_status = m->status;
-		(void)err_set(&p->error, -EIO, "%.*s", (int)(len - offsetof(struct setup_msg, text)),
-			      m->text);
+		(void)err_set(&p->error, -EIO, "%.*s",
+			      (int)(len - offsetof(struct setup_msg, text)), m->text);
 		return;
 	default:
 		return;
@@ -171,7 +171,8 @@ void proc_reaped(struct proc *p, int ws)
 	}
 	if (p->setup.fd >= 0)
 		setup_event(&p->setup, EPOLLHUP);
-	/* The socket outlives the process only where a child of its own holds it: not before execve. */
+	/* The socket outlives the process only where a child of its own holds it: not before
+	 * execve. */
 	if (p->setup.fd >= 0)
 		setup_close(p);
 	streams_ended(&p->streams);
@@ -201,7 +202,8 @@ struct proc *proc_new(struct container *c, uint64_t base, uint32_t req, struct e
 	return p;
 }
 
-/* ---- start ------------------------------------------------------------------------------------------ */
+/* ---- start
+ * ------------------------------------------------------------------------------------------ */
 
 struct pipes {
 	int child[3], agent[3];
@@ -239,15 +241,16 @@ static int pidfd_of(const struct container *c)
 static pid_t do_clone(uint64_t flags, int cgroup_fd)
 {
 	struct clone_args args = {
-		.flags = flags | CLONE_INTO_CGROUP,
-		.exit_signal = SIGCHLD,
-		.cgroup = (uint64_t)cgroup_fd,
+	    .flags = flags | CLONE_INTO_CGROUP,
+	    .exit_signal = SIGCHLD,
+	    .cgroup = (uint64_t)cgroup_fd,
 	};
 
 	return (pid_t)syscall(SYS_clone3, &args, sizeof(args));
 }
 
-/* As do_clone(), into the pid name space of @pidfd; the agent's own children stay in the agent's. */
+/* As do_clone(), into the pid name space of @pidfd; the agent's own children stay in the agent's.
+ */
 static pid_t clone_into_pidns(uint64_t flags, int cgroup_fd, int pidfd)
 {
 	auto_fd own = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
@@ -274,7 +277,7 @@ static int join_fds(struct proc *p, struct child *ch, int *ret_pidns, struct err
 		const char *id;
 		int *fd;
 	} joins[] = {
-		{s->join_pid, ret_pidns}, {s->join_ipc, &ch->ipc_fd}, {s->join_uts, &ch->uts_fd}};
+	    {s->join_pid, ret_pidns}, {s->join_ipc, &ch->ipc_fd}, {s->join_uts, &ch->uts_fd}};
 
 	if (!p->is_init) {
 		ch->join_fd = pidfd_of(p->c);
@@ -288,7 +291,8 @@ static int join_fds(struct proc *p, struct child *ch, int *ret_pidns, struct err
 			continue;
 		*joins[i].fd = pidfd_of(container_find(p->a, joins[i].id));
 		if (*joins[i].fd < 0)
-			return err_set(e, -ESRCH, "container '%s', whose name spaces '%s' joins: not running",
+			return err_set(e, -ESRCH,
+				       "container '%s', whose name spaces '%s' joins: not running",
 				       joins[i].id, p->c->id);
 	}
 	return 0;
@@ -302,7 +306,8 @@ static int spawn(struct proc *p, struct child *ch, int pidns, struct err *e)
 
 	if (cg < 0)
 		return err_sys(e, cg, "cgroup of container '%s'", p->c->id);
-	/* A cgroup name space has its root where its maker is: the child makes it once it is there. */
+	/* A cgroup name space has its root where its maker is: the child makes it once it is there.
+	 */
 	if (p->is_init)
 		flags = (uint64_t)(unsigned)(p->c->spec.clone_flags & ~CLONE_NEWCGROUP);
 	pid = pidns >= 0 ? clone_into_pidns(flags, cg, pidns) : do_clone(flags, cg);

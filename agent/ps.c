@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* See ps.h. Reading /proc of a hostile process may take for ever, which is why this runs in a child. */
+/* See ps.h. Reading /proc of a hostile process may take for ever, which is why this runs in a
+ * child. */
 #include "agent/ps.h"
 
 #include <errno.h>
@@ -16,7 +17,7 @@
 
 struct entry {
 	pid_t pid, ppid; /* the agent's */
-	pid_t inner;     /* in the innermost pid name space */
+	pid_t inner;	 /* in the innermost pid name space */
 	unsigned uid;
 	char comm[64];
 };

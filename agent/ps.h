@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* PSCONTAINER: the processes of a container, as numbered in its pid name space. In a job's child. */
+/* PSCONTAINER: the processes of a container, as numbered in its pid name space. In a job's child.
+ */
 #ifndef HUSK_AGENT_PS_H
 #define HUSK_AGENT_PS_H
 

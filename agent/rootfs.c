@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The container's root: where it comes from, what is mounted in it, what is hidden, and the pivot. In a
- * child with a mount name space of its own.
+ * The container's root: where it comes from, what is mounted in it, what is hidden, and the pivot.
+ * In a child with a mount name space of its own.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -19,7 +19,7 @@
 #include "base/fd.h"
 
 #define DRIVER_BIND "/sys/bus/platform/drivers/virtio-mmio/bind"
-#define DEVICES     "/sys/bus/platform/devices"
+#define DEVICES	    "/sys/bus/platform/devices"
 
 /*
  * access=client: the guest's kernel checks permissions and tells the server who makes a file.
@@ -62,8 +62,8 @@ static int disk_of(const char *device, char *out, size_t cap)
 		while (rc < 0 && b && (be = readdir(b)) != NULL)
 			if (be->d_name[0] != '.')
 				rc = (size_t)snprintf(out, cap, "/dev/%s", be->d_name) < cap
-					     ? 0
-					     : -ENAMETOOLONG;
+					 ? 0
+					 : -ENAMETOOLONG;
 		if (b)
 			(void)closedir(b);
 	}
@@ -126,6 +126,7 @@ static int empty_dir(void)
 
 	if (fs < 0)
 		return -errno;
+	(void)fsconfig(fs, FSCONFIG_SET_STRING, "source", "tmpfs", 0);
 	(void)fsconfig(fs, FSCONFIG_SET_STRING, "size", "0", 0);
 	(void)fsconfig(fs, FSCONFIG_SET_STRING, "nr_inodes", "2", 0);
 	if (fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
@@ -135,7 +136,8 @@ static int empty_dir(void)
 	return fd < 0 ? -errno : fd;
 }
 
-/* A directory becomes an empty one, anything else /dev/null: the guest's own, not the container's. */
+/* A directory becomes an empty one, anything else /dev/null: the guest's own, not the container's.
+ */
 static int mask(int root, const char *path, int null)
 {
 	auto_fd target = inroot_open(root, path, O_PATH);

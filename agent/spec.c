@@ -98,7 +98,8 @@ static int parse_user(struct json_object *o, struct spec_process *p, struct err 
 		int64_t n = json_object_is_type(v, json_type_int) ? json_object_get_int64(v) : -1;
 
 		if (n < 0 || n >= UINT_MAX)
-			return err_set(e, -EINVAL, "additionalGids: element %zu is not a group id", i);
+			return err_set(e, -EINVAL, "additionalGids: element %zu is not a group id",
+				       i);
 		p->groups[i] = (gid_t)n;
 	}
 	return 0;
@@ -107,11 +108,9 @@ static int parse_user(struct json_object *o, struct spec_process *p, struct err 
 static int parse_caps(struct json_object *o, struct spec_process *p, struct err *e)
 {
 	static const char *const keys[CAPS_SETS] = {
-		[CAPS_BOUNDING] = "bounding",
-		[CAPS_EFFECTIVE] = "effective",
-		[CAPS_PERMITTED] = "permitted",
-		[CAPS_INHERITABLE] = "inheritable",
-		[CAPS_AMBIENT] = "ambient",
+	    [CAPS_BOUNDING] = "bounding",   [CAPS_EFFECTIVE] = "effective",
+	    [CAPS_PERMITTED] = "permitted", [CAPS_INHERITABLE] = "inheritable",
+	    [CAPS_AMBIENT] = "ambient",
 	};
 
 	p->has_caps = true;
@@ -157,7 +156,8 @@ static int parse_rlimits(struct json_object *arr, struct spec_process *p, struct
 		if (r.res < 0)
 			return err_set(e, -EINVAL, "rlimit '%s': unknown", name);
 		if (r.soft > r.hard)
-			return err_set(e, -EINVAL, "rlimit %s: soft limit above the hard one", name);
+			return err_set(e, -EINVAL, "rlimit %s: soft limit above the hard one",
+				       name);
 		for (size_t j = 0; j < p->rlimits_cnt; j++)
 			if (p->rlimits[j].res == r.res)
 				return err_set(e, -EINVAL, "rlimit %s: given twice", name);
@@ -193,18 +193,22 @@ static int parse_sched(struct json_object *o, struct spec_sched *s, struct err *
 		const char *name;
 		uint32_t policy;
 	} policies[] = {
-		{"SCHED_OTHER", SCHED_OTHER}, {"SCHED_FIFO", SCHED_FIFO}, {"SCHED_RR", SCHED_RR},
-		{"SCHED_BATCH", SCHED_BATCH}, {"SCHED_IDLE", SCHED_IDLE}, {"SCHED_DEADLINE", 6},
-		{"SCHED_ISO", 4},
+	    {"SCHED_OTHER", SCHED_OTHER},
+	    {"SCHED_FIFO", SCHED_FIFO},
+	    {"SCHED_RR", SCHED_RR},
+	    {"SCHED_BATCH", SCHED_BATCH},
+	    {"SCHED_IDLE", SCHED_IDLE},
+	    {"SCHED_DEADLINE", 6},
+	    {"SCHED_ISO", 4},
 	};
 	static const struct {
 		const char *name;
 		uint64_t bit;
 	} flags[] = {
-		{"SCHED_FLAG_RESET_ON_FORK", 0x01}, {"SCHED_FLAG_RECLAIM", 0x02},
-		{"SCHED_FLAG_DL_OVERRUN", 0x04},    {"SCHED_FLAG_KEEP_POLICY", 0x08},
-		{"SCHED_FLAG_KEEP_PARAMS", 0x10},   {"SCHED_FLAG_UTIL_CLAMP_MIN", 0x20},
-		{"SCHED_FLAG_UTIL_CLAMP_MAX", 0x40},
+	    {"SCHED_FLAG_RESET_ON_FORK", 0x01},	 {"SCHED_FLAG_RECLAIM", 0x02},
+	    {"SCHED_FLAG_DL_OVERRUN", 0x04},	 {"SCHED_FLAG_KEEP_POLICY", 0x08},
+	    {"SCHED_FLAG_KEEP_PARAMS", 0x10},	 {"SCHED_FLAG_UTIL_CLAMP_MIN", 0x20},
+	    {"SCHED_FLAG_UTIL_CLAMP_MAX", 0x40},
 	};
 	struct json_object *arr = NULL;
 	const char *name = "";
@@ -306,9 +310,9 @@ int spec_parse_process(struct json_object *o, struct spec_process *p, struct err
 static bool is_private_type(const char *type)
 {
 	static const char *const types[] = {
-		"proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup", "cgroup2", "securityfs",
-		"debugfs", "tracefs", "bpf", "ramfs", "hugetlbfs", "fusectl", "configfs",
-		"binfmt_misc",
+	    "proc",	 "sysfs",      "tmpfs",	   "devpts",	  "mqueue", "cgroup",
+	    "cgroup2",	 "securityfs", "debugfs",  "tracefs",	  "bpf",    "ramfs",
+	    "hugetlbfs", "fusectl",    "configfs", "binfmt_misc",
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(types); i++)

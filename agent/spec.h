@@ -3,10 +3,11 @@
  * The guest's half of an OCI config.json (runtime-spec 1.x, config.md and config-linux.md) as C
  * structures, checked before anything is made. Pure: parsing touches no file.
  *
- * What belongs to the host is not read here, because the sandbox process has dealt with it: ociVersion,
- * annotations, hooks but startContainer, vm, linux.cgroupsPath, intelRdt, netDevices, mountLabel,
- * process.apparmorProfile, selinuxLabel, network name spaces, and of resources: cpu.cpus and cpu.mems
- * (host numbers), blockIO, network, rdma. What the guest would have to do and cannot is refused by name.
+ * What belongs to the host is not read here, because the sandbox process has dealt with it:
+ * ociVersion, annotations, hooks but startContainer, vm, linux.cgroupsPath, intelRdt, netDevices,
+ * mountLabel, process.apparmorProfile, selinuxLabel, network name spaces, and of resources:
+ * cpu.cpus and cpu.mems (host numbers), blockIO, network, rdma. What the guest would have to do and
+ * cannot is refused by name.
  *
  * Strings point into the JSON, which the struct spec keeps.
  */
@@ -21,8 +22,14 @@
 #include "agent/js.h"
 #include "agent/mountopt.h"
 
-enum caps_set { CAPS_BOUNDING, CAPS_EFFECTIVE, CAPS_PERMITTED, CAPS_INHERITABLE, CAPS_AMBIENT,
-		CAPS_SETS };
+enum caps_set {
+	CAPS_BOUNDING,
+	CAPS_EFFECTIVE,
+	CAPS_PERMITTED,
+	CAPS_INHERITABLE,
+	CAPS_AMBIENT,
+	CAPS_SETS
+};
 
 struct spec_rlimit {
 	int res;
@@ -78,9 +85,9 @@ struct spec_device {
 
 struct spec_devrule {
 	bool allow;
-	char type; /* a b c */
+	char type;	      /* a b c */
 	int64_t major, minor; /* -1 = any */
-	unsigned access; /* BPF_DEVCG_ACC_* */
+	unsigned access;      /* BPF_DEVCG_ACC_* */
 };
 
 struct spec_write {
@@ -100,7 +107,7 @@ struct spec {
 	size_t mounts_cnt;
 	const char *hostname, *domainname;
 	bool readonly_root;
-	int clone_flags;           /* CLONE_NEWPID, NEWIPC, NEWUTS, NEWNS, NEWCGROUP: new ones */
+	int clone_flags; /* CLONE_NEWPID, NEWIPC, NEWUTS, NEWNS, NEWCGROUP: new ones */
 	const char *join_pid, *join_ipc, *join_uts; /* containers of this pod; NULL */
 	unsigned long propagation; /* MS_SHARED and friends, with MS_REC; 0 = not given */
 	const char **masked, **readonly;
@@ -125,7 +132,8 @@ void spec_free_process(struct spec_process *p);
 /* spec_linux.c and spec_res.c: parts of spec_parse() */
 int spec_parse_linux(struct json_object *lin, struct spec *s, struct err *e) MUST_CHECK;
 int spec_parse_resources(struct json_object *res, struct spec *s, struct err *e) MUST_CHECK;
-int spec_writes_add(struct spec_writes *w, const char *file, const char *fmt, ...) PRINTF_LIKE(3, 4);
+int spec_writes_add(struct spec_writes *w, const char *file, const char *fmt, ...)
+    PRINTF_LIKE(3, 4);
 
 /* Names: RLIMIT_* and CAP_*. -1 = unknown. */
 int rlimit_number(const char *name);

@@ -29,9 +29,9 @@ static int parse_namespace(struct json_object *o, struct spec *s, unsigned *seen
 		const char *type;
 		int flag;
 	} types[] = {
-		{"pid", CLONE_NEWPID},   {"ipc", CLONE_NEWIPC},       {"uts", CLONE_NEWUTS},
-		{"mount", CLONE_NEWNS},  {"cgroup", CLONE_NEWCGROUP}, {"network", 0},
-		{"user", CLONE_NEWUSER}, {"time", CLONE_NEWTIME},
+	    {"pid", CLONE_NEWPID},   {"ipc", CLONE_NEWIPC},	  {"uts", CLONE_NEWUTS},
+	    {"mount", CLONE_NEWNS},  {"cgroup", CLONE_NEWCGROUP}, {"network", 0},
+	    {"user", CLONE_NEWUSER}, {"time", CLONE_NEWTIME},
 	};
 	const char *type = "", *path = "";
 	size_t k;
@@ -47,7 +47,8 @@ static int parse_namespace(struct json_object *o, struct spec *s, unsigned *seen
 	if (*seen & 1u << k)
 		return err_set(e, -EINVAL, "namespace '%s': given twice", type);
 	*seen |= 1u << k;
-	/* The guest's network is the container's: the sandbox process joined or made the real one. */
+	/* The guest's network is the container's: the sandbox process joined or made the real one.
+	 */
 	if (!types[k].flag)
 		return 0;
 	if (types[k].flag == CLONE_NEWUSER || types[k].flag == CLONE_NEWTIME)
@@ -138,7 +139,8 @@ static int parse_devices(struct json_object *arr, struct spec *s, struct err *e)
 }
 
 /*
- * The path below /proc/sys of a key: dots separate, or slashes do, whichever comes first (sysctl(8)).
+ * The path below /proc/sys of a key: dots separate, or slashes do, whichever comes first
+ * (sysctl(8)).
  */
 static int sysctl_path(const char *key, char *out, size_t cap)
 {
@@ -199,10 +201,10 @@ static int parse_seccomp(struct json_object *o, struct spec *s, struct err *e)
 		const char *name;
 		unsigned bit;
 	} flags[] = {
-		{"SECCOMP_FILTER_FLAG_TSYNC", 0}, /* one thread: nothing to synchronise */
-		{"SECCOMP_FILTER_FLAG_LOG", SECCOMP_FILTER_FLAG_LOG},
-		{"SECCOMP_FILTER_FLAG_SPEC_ALLOW", SECCOMP_FILTER_FLAG_SPEC_ALLOW},
-		{"SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV", SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV},
+	    {"SECCOMP_FILTER_FLAG_TSYNC", 0}, /* one thread: nothing to synchronise */
+	    {"SECCOMP_FILTER_FLAG_LOG", SECCOMP_FILTER_FLAG_LOG},
+	    {"SECCOMP_FILTER_FLAG_SPEC_ALLOW", SECCOMP_FILTER_FLAG_SPEC_ALLOW},
+	    {"SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV", SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV},
 	};
 	struct json_object *arr = NULL;
 	const char *name = NULL;

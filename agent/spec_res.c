@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * config.json: linux.resources as files of cgroup v2 and their values, and device rules. The numbers
- * were made for cgroup v1; the translations are those that runc and crun use. See spec.h.
+ * config.json: linux.resources as files of cgroup v2 and their values, and device rules. The
+ * numbers were made for cgroup v1; the translations are those that runc and crun use. See spec.h.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -78,8 +78,8 @@ static int parse_cpu(struct json_object *o, struct spec *s, struct err *e)
 	}
 	if (rc == 0 && (quota || period)) {
 		period = period ? period : 100000;
-		rc = quota > 0 ? spec_writes_add(&s->cgroup, "cpu.max", "%" PRId64 " %" PRId64, quota,
-						 period)
+		rc = quota > 0 ? spec_writes_add(&s->cgroup, "cpu.max", "%" PRId64 " %" PRId64,
+						 quota, period)
 			       : spec_writes_add(&s->cgroup, "cpu.max", "max %" PRId64, period);
 	}
 	if (rc == 0 && burst)

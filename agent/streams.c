@@ -13,12 +13,14 @@
 #include "agent/container.h"
 #include "base/fd.h"
 
-#define TURN_READS 4             /* of one output, then the others get their turn */
-#define TTY_BACKLOG (256u << 10) /* more than a pty can hold back: output of survivors beyond it */
+#define TURN_READS  4		 /* of one output, then the others get their turn */
+#define TTY_BACKLOG (256u << 10) /* more than a pty can hold back: output of survivors beyond it   \
+				  */
 
 static char scratch[LINK_IO_MAX];
 
-/* ---- towards the process ---------------------------------------------------------------------------- */
+/* ---- towards the process
+ * ---------------------------------------------------------------------------- */
 
 static void in_close(struct streams *s)
 {
@@ -27,7 +29,8 @@ static void in_close(struct streams *s)
 	ev_del(s->a, &in->ev);
 	fd_close(&in->fd);
 	in->waiting = false;
-	/* What the process never took is accounted for all the same, or the host's window shrinks. */
+	/* What the process never took is accounted for all the same, or the host's window shrinks.
+	 */
 	if (in->len && s->opened)
 		link_consumed(s->a->link, s->base, in->len);
 	in->len = 0;
@@ -104,7 +107,8 @@ static void in_data(struct streams *s, const uint8_t *p, size_t len)
 	in_flush(s);
 }
 
-/* ---- from the process ------------------------------------------------------------------------------- */
+/* ---- from the process
+ * ------------------------------------------------------------------------------- */
 
 static void out_end(struct streams *s, struct stream_out *o)
 {
@@ -192,7 +196,8 @@ static void out_event(struct ev *ev, uint32_t events)
 	proc_progress(s->p);
 }
 
-/* ---- life ------------------------------------------------------------------------------------------- */
+/* ---- life
+ * ------------------------------------------------------------------------------------------- */
 
 int streams_open(struct agent *a, struct streams *s, struct proc *p, uint64_t base)
 {
@@ -253,7 +258,8 @@ void streams_ended(struct streams *s)
 		if (o->fd < 0)
 			continue;
 		o->limited = true;
-		/* A pty counts only what its line discipline has seen: it is read until it is empty. */
+		/* A pty counts only what its line discipline has seen: it is read until it is
+		 * empty. */
 		o->left = TTY_BACKLOG;
 		if (!o->tty && ioctl(o->fd, FIONREAD, &n) == 0)
 			o->left = (size_t)n;
@@ -303,7 +309,8 @@ int streams_winsize(struct streams *s, uint16_t rows, uint16_t cols)
 	return ioctl(s->out[0].fd, TIOCSWINSZ, &ws) < 0 ? -errno : 0;
 }
 
-/* ---- link_ops --------------------------------------------------------------------------------------- */
+/* ---- link_ops
+ * --------------------------------------------------------------------------------------- */
 
 void streams_data(void *ctx, uint64_t stream, const void *buf, size_t len)
 {

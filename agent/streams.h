@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * stdin, stdout and stderr of one process between its pipes (or its pty) and the link's streams. Nothing
- * here blocks: a pipe that is full or a stream without credit stops that direction of that process only.
- * Memory: at most LINK_WINDOW bytes per stdin, nothing per output.
+ * stdin, stdout and stderr of one process between its pipes (or its pty) and the link's streams.
+ * Nothing here blocks: a pipe that is full or a stream without credit stops that direction of that
+ * process only. Memory: at most LINK_WINDOW bytes per stdin, nothing per output.
  */
 #ifndef HUSK_AGENT_STREAMS_H
 #define HUSK_AGENT_STREAMS_H
@@ -15,25 +15,25 @@ struct streams;
 struct stream_in {
 	struct ev ev;
 	struct streams *s;
-	int fd;            /* write end, non-blocking; -1 = closed */
-	uint8_t *buf;      /* LINK_WINDOW bytes once there was something to keep */
+	int fd;		   /* write end, non-blocking; -1 = closed */
+	uint8_t *buf;	   /* LINK_WINDOW bytes once there was something to keep */
 	size_t start, len; /* what waits to be written: a ring */
-	bool eof;          /* close after what waits */
-	bool waiting;      /* for streams_attach(): keep what comes */
+	bool eof;	   /* close after what waits */
+	bool waiting;	   /* for streams_attach(): keep what comes */
 	bool tty;
 };
 
 struct stream_out {
 	struct ev ev;
 	struct streams *s;
-	int fd;        /* read end, non-blocking; -1 = closed */
-	uint64_t id;   /* link stream */
+	int fd;	     /* read end, non-blocking; -1 = closed */
+	uint64_t id; /* link stream */
 	bool tty;
-	bool paused;   /* waits for credit */
+	bool paused; /* waits for credit */
 	bool eof_sent;
-	bool limited;  /* the process has ended: only @left more bytes are its own */
-	bool drained;  /* all that the process had written is with the link */
-	bool discard;  /* EXIT is out: somebody else's bytes */
+	bool limited; /* the process has ended: only @left more bytes are its own */
+	bool drained; /* all that the process had written is with the link */
+	bool discard; /* EXIT is out: somebody else's bytes */
 	size_t left;
 };
 
@@ -49,8 +49,8 @@ struct streams {
 /* Opens the link's streams. The descriptors come later, with streams_attach(). */
 int streams_open(struct agent *a, struct streams *s, struct proc *p, uint64_t base) MUST_CHECK;
 /*
- * Takes the descriptors over in every case: @in written, @out and @err read (-1 = none). With @tty, @in
- * and @out are two descriptors of one pty master.
+ * Takes the descriptors over in every case: @in written, @out and @err read (-1 = none). With @tty,
+ * @in and @out are two descriptors of one pty master.
  */
 int streams_attach(struct streams *s, int in, int out, int err, bool tty) MUST_CHECK;
 /* The process has been reaped: what it wrote is to be sent, then streams_drained() is true. */
@@ -59,7 +59,7 @@ bool streams_drained(const struct streams *s);
 /* After EXIT: the streams leave the link; descendants that still write are read into nowhere. */
 void streams_release(struct streams *s);
 bool streams_idle(const struct streams *s); /* nothing open any more */
-void streams_close(struct streams *s);      /* everything, at once */
+void streams_close(struct streams *s);	    /* everything, at once */
 int streams_winsize(struct streams *s, uint16_t rows, uint16_t cols);
 
 /* link_ops */
