@@ -79,7 +79,7 @@ LIB_ALL   := $(foreach d,runtime agent vmm virtio mux base,$(O)/lib/lib$(d).a)
 
 PROGRAMS := $(O)/bin/husk $(O)/bin/vmm $(O)/bin/husk-agent
 
-all: programs ## the programs, the guest kernel and the mini OS image
+all: programs kernel rootfs ## the programs, the guest kernel and the mini OS image
 programs: $(PROGRAMS) ## husk, vmm and husk-agent only
 .PHONY: all programs
 

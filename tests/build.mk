@@ -12,7 +12,7 @@ fmt: ## format the sources in place
 fmt-check:
 	@clang-format --dry-run -Werror $(C_FILES)
 
-lint: fmt-check ## formatting, include direction, headers, shell scripts, clang's warnings
+lint: fmt-check lint-kernel-config ## formatting, include direction, headers, shell scripts, clang's warnings
 	@sh tests/lint/includes.sh
 	@sh tests/lint/tree.sh
 	@sh tests/lint/headers.sh $(CC) $(CPPFLAGS_ALL)

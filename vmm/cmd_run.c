@@ -5,196 +5,91 @@
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "base/compiler.h"
 #include "vmm/cmds.h"
-#include "vmm/run.h"
-
-enum {
-	OPT_HW = 256,
-	OPT_SERIAL,
-	OPT_CONSOLE,
-	OPT_REPORT,
-	OPT_PMEM,
-	OPT_NAME,
-};
+#include "vmm/run_args.h"
 
 static const struct option options[] = {
-	{"kernel", required_argument, NULL, 'k'},
-	{"initrd", required_argument, NULL, 'i'},
-	{"append", required_argument, NULL, 'a'},
-	{"cpus", required_argument, NULL, 'c'},
-	{"memory", required_argument, NULL, 'm'},
-	{"hw", required_argument, NULL, OPT_HW},
-	{"serial", no_argument, NULL, OPT_SERIAL},
-	{"console", required_argument, NULL, OPT_CONSOLE},
-	{"boot-report", optional_argument, NULL, OPT_REPORT},
-	{"pmem", required_argument, NULL, OPT_PMEM},
-	{"name", required_argument, NULL, OPT_NAME},
+	{"kernel", required_argument, NULL, RUN_OPT_KERNEL},
+	{"initrd", required_argument, NULL, RUN_OPT_INITRD},
+	{"append", required_argument, NULL, RUN_OPT_APPEND},
+	{"cpus", required_argument, NULL, RUN_OPT_CPUS},
+	{"memory", required_argument, NULL, RUN_OPT_MEMORY},
+	{"hw", required_argument, NULL, RUN_OPT_HW},
+	{"disk", required_argument, NULL, RUN_OPT_DISK},
+	{"share", required_argument, NULL, RUN_OPT_SHARE},
+	{"pmem", required_argument, NULL, RUN_OPT_PMEM},
+	{"net", required_argument, NULL, RUN_OPT_NET},
+	{"console", required_argument, NULL, RUN_OPT_CONSOLE},
+	{"serial", no_argument, NULL, RUN_OPT_SERIAL},
+	{"boot-report", optional_argument, NULL, RUN_OPT_REPORT},
+	{"name", required_argument, NULL, RUN_OPT_NAME},
+	{"config", required_argument, NULL, 'C'},
 	{"help", no_argument, NULL, 'h'},
 	{0},
 };
 
 static const char help[] =
 	"usage: vmm run -k FILE [options]\n\n"
-	"  -k, --kernel FILE     ELF vmlinux (64-bit entry or PVH) or bzImage\n"
-	"  -i, --initrd FILE     initial RAM file system\n"
-	"  -a, --append STRING   more words for the kernel command line\n"
-	"  -c, --cpus N          virtual CPUs (1)\n"
-	"  -m, --memory SIZE     memory with suffix K, M or G (256M)\n"
+	"  -k, --kernel FILE                ELF vmlinux (64-bit entry or PVH) or bzImage\n"
+	"  -i, --initrd FILE                initial RAM file system\n"
+	"  -a, --append STRING              more words for the kernel command line\n"
+	"  -c, --cpus N                     virtual CPUs (1)\n"
+	"  -m, --memory SIZE                memory with suffix K, M or G (256M)\n"
 	"      --hw fdt|mptable|auto        how the hardware is described (auto)\n"
+	"      --disk FILE[,ro]             a raw image or block device\n"
+	"      --share DIR,tag=TAG[,ro]     a directory over 9p\n"
 	"      --pmem FILE[,ro][,root]      persistent memory; root: the root file system\n"
+	"      --net tap=NAME[,mac=MAC]     a network card on a tap\n"
 	"      --console stdio|none|file=PATH   where hvc0 goes (stdio)\n"
-	"      --serial          a 16550A serial port (ttyS0) on stdio\n"
+	"      --serial                     a 16550A serial port (ttyS0) on stdio\n"
 	"      --boot-report[=json]         phases of the boot and exit counts on stderr\n"
-	"      --name NAME       for messages\n";
+	"      --config FILE                a JSON object with these options as keys\n"
+	"      --name NAME                  for messages and the process\n\n"
+	"--disk, --share, --pmem and --net may be given many times. 'man vmm' has more.\n";
 
-static int usage_error(const char *what, const char *value)
+/* Short options have the meaning of the long ones. */
+static int opt_of(int c)
 {
-	fprintf(stderr, "vmm: run: %s '%s'; see 'vmm run --help'\n", what, value);
-	return -EINVAL;
-}
-
-/* A size with an optional suffix; megabytes without one. */
-static int parse_size(const char *s, uint64_t *ret)
-{
-	unsigned shift = 20;
-	uint64_t v;
-	char *end;
-
-	errno = 0;
-	v = strtoull(s, &end, 10);
-	if (errno || end == s || *s < '0' || *s > '9')
-		return -EINVAL;
-	switch (*end) {
-	case 'K':
+	switch (c) {
 	case 'k':
-		shift = 10;
-		end++;
-		break;
-	case 'M':
-	case 'm':
-		end++;
-		break;
-	case 'G':
-	case 'g':
-		shift = 30;
-		end++;
-		break;
-	default:
-		break;
-	}
-	if (*end || v > UINT64_MAX >> shift)
-		return -EINVAL;
-	*ret = v << shift;
-	return 0;
-}
-
-static int parse_cpus(const char *s, unsigned *ret)
-{
-	unsigned long v;
-	char *end;
-
-	errno = 0;
-	v = strtoul(s, &end, 10);
-	if (errno || *end || *s < '0' || *s > '9' || v > MACHINE_CPUS_MAX)
-		return -EINVAL;
-	*ret = (unsigned)v;
-	return 0;
-}
-
-static int parse_hw(const char *s, enum machine_hw *ret)
-{
-	if (!strcmp(s, "fdt"))
-		*ret = MACHINE_HW_FDT;
-	else if (!strcmp(s, "mptable"))
-		*ret = MACHINE_HW_MPTABLE;
-	else if (!strcmp(s, "auto"))
-		*ret = MACHINE_HW_AUTO;
-	else
-		return -EINVAL;
-	return 0;
-}
-
-static int parse_console(struct run_config *cfg, const char *s)
-{
-	if (!strcmp(s, "stdio")) {
-		cfg->console = RUN_CONSOLE_STDIO;
-	} else if (!strcmp(s, "none")) {
-		cfg->console = RUN_CONSOLE_NONE;
-	} else if (!strncmp(s, "file=", 5) && s[5]) {
-		cfg->console = RUN_CONSOLE_FILE;
-		cfg->console_file = s + 5;
-	} else {
-		return -EINVAL;
-	}
-	return 0;
-}
-
-/* FILE[,ro][,root]: cuts the argument up in place. */
-static int parse_pmem(struct run_config *cfg, char *s)
-{
-	struct run_pmem *p = &cfg->pmem[cfg->pmem_cnt];
-	char *rest = s;
-
-	if (cfg->pmem_cnt == RUN_DEVS_MAX)
-		return -EINVAL;
-	*p = (struct run_pmem){.path = strsep(&rest, ",")};
-	while (rest) {
-		const char *word = strsep(&rest, ",");
-
-		if (!strcmp(word, "ro"))
-			p->readonly = true;
-		else if (!strcmp(word, "root"))
-			p->root = true;
-		else
-			return -EINVAL;
-	}
-	cfg->pmem_cnt++;
-	return p->path[0] ? 0 : -EINVAL;
-}
-
-static int parse_one(struct run_config *cfg, int opt, char *arg)
-{
-	switch (opt) {
-	case 'k':
-		cfg->kernel = arg;
-		return 0;
+		return RUN_OPT_KERNEL;
 	case 'i':
-		cfg->initrd = arg;
-		return 0;
+		return RUN_OPT_INITRD;
 	case 'a':
-		cfg->append = arg;
-		return 0;
+		return RUN_OPT_APPEND;
 	case 'c':
-		return parse_cpus(arg, &cfg->cpus) ? usage_error("bad number of CPUs", arg) : 0;
+		return RUN_OPT_CPUS;
 	case 'm':
-		return parse_size(arg, &cfg->memory) ? usage_error("bad memory size", arg) : 0;
-	case OPT_HW:
-		return parse_hw(arg, &cfg->hw) ? usage_error("--hw takes fdt, mptable or auto, not", arg) : 0;
-	case OPT_SERIAL:
-		cfg->serial = true;
-		return 0;
-	case OPT_CONSOLE:
-		return parse_console(cfg, arg) ?
-			       usage_error("--console takes stdio, none or file=PATH, not", arg) :
-			       0;
-	case OPT_REPORT:
-		if (arg && strcmp(arg, "json") != 0)
-			return usage_error("--boot-report takes json or nothing, not", arg);
-		cfg->report = arg ? RUN_REPORT_JSON : RUN_REPORT_TEXT;
-		return 0;
-	case OPT_PMEM:
-		return parse_pmem(cfg, arg) ? usage_error("--pmem takes FILE[,ro][,root], not", arg) : 0;
-	case OPT_NAME:
-		cfg->name = arg;
-		return 0;
-	default: /* getopt has said what is wrong */
-		fprintf(stderr, "see 'vmm run --help'\n");
-		return -EINVAL;
+		return RUN_OPT_MEMORY;
+	default:
+		return c;
 	}
+}
+
+enum pass { PASS_CONFIG, PASS_OPTIONS };
+
+/* 0 = go on, 1 = help was asked for, negative = @e, or getopt has said what is wrong. */
+static int parse(struct run_config *cfg, int argc, char **argv, enum pass pass, struct err *e)
+{
+	int c, rc = 0;
+
+	optind = 1;
+	opterr = pass == PASS_OPTIONS;
+	while (rc == 0 && (c = getopt_long(argc, argv, "k:i:a:c:m:h", options, NULL)) != -1) {
+		if (pass == PASS_CONFIG)
+			rc = c == 'C' ? run_read_config(cfg, optarg, e) : 0;
+		else if (c == 'h')
+			return 1;
+		else if (c == '?' || c == ':')
+			return -EINVAL;
+		else if (c != 'C')
+			rc = run_set(cfg, (enum run_opt)opt_of(c), optarg, e);
+	}
+	if (rc == 0 && pass == PASS_OPTIONS && optind < argc)
+		return err_set(e, -EINVAL, "unexpected argument '%s'", argv[optind]);
+	return rc;
 }
 
 int cmd_run(int argc, char **argv)
@@ -202,24 +97,23 @@ int cmd_run(int argc, char **argv)
 	struct run_config cfg = {.cpus = 1, .memory = 256ull << 20, .append = ""};
 	static char program[] = "vmm: run";
 	struct report report = {0};
-	int opt;
+	struct err e = {0};
+	int rc;
 
 	report_stamp(&report, PHASE_EXEC);
 	argv[0] = program; /* what getopt puts in front of its messages */
-	while ((opt = getopt_long(argc, argv, "k:i:a:c:m:h", options, NULL)) != -1) {
-		if (opt == 'h') {
-			fputs(help, stdout);
-			return 0;
-		}
-		if (parse_one(&cfg, opt, optarg) < 0)
-			return 2;
+	/* The file first, so that the command line wins; lists add up. */
+	rc = parse(&cfg, argc, argv, PASS_CONFIG, &e);
+	if (rc == 0)
+		rc = parse(&cfg, argc, argv, PASS_OPTIONS, &e);
+	if (rc == 1) {
+		fputs(help, stdout);
+		return 0;
 	}
-	if (optind < argc) {
-		fprintf(stderr, "vmm: run: unexpected argument '%s'\n", argv[optind]);
-		return 2;
-	}
-	if (!cfg.kernel) {
-		fprintf(stderr, "vmm: run: no kernel given; see 'vmm run --help'\n");
+	if (rc == 0)
+		rc = run_check(&cfg, &e);
+	if (rc < 0) {
+		fprintf(stderr, "vmm: run: %s\n", e.code ? e.msg : "see 'vmm run --help'");
 		return 2;
 	}
 	return run_machine(&cfg, &report);

@@ -17,6 +17,7 @@
 #include "base/endian.h"
 #include "base/fd.h"
 #include "virtio/devices.h"
+#include "vmm/run_dev.h"
 
 #define OUT_MAX 65536u
 #define IN_MAX  4096u
@@ -242,16 +243,6 @@ static int exit_status(const struct run *r)
 }
 
 /* ---- making ------------------------------------------------------------------------------------ */
-static int open_file(const char *what, const char *path, int flags, struct err *e)
-{
-	int fd = open(path, flags | O_CLOEXEC, 0644), rc;
-
-	if (fd >= 0)
-		return fd;
-	rc = -errno;
-	return err_sys(e, rc, "%s '%s'", what, path);
-}
-
 static int add_console(struct run *r, struct err *e)
 {
 	struct vcon_port_config port = {.console = true, .ops = &con_ops, .ctx = r};
@@ -260,7 +251,7 @@ static int add_console(struct run *r, struct err *e)
 	if (r->cfg->console == RUN_CONSOLE_NONE)
 		return 0;
 	if (r->cfg->console == RUN_CONSOLE_FILE) {
-		r->out_fd = open_file("console", r->cfg->console_file, O_WRONLY | O_CREAT | O_TRUNC, e);
+		r->out_fd = run_open("console", r->cfg->console_file, O_WRONLY | O_CREAT | O_TRUNC, e);
 		if (r->out_fd < 0)
 			return r->out_fd;
 	} else {
@@ -289,19 +280,6 @@ static const char *root_words(int fd)
 	return "";
 }
 
-static int add_pmem(struct run *r, struct err *e)
-{
-	for (unsigned i = 0; i < r->cfg->pmem_cnt; i++) {
-		const struct run_pmem *p = &r->cfg->pmem[i];
-		auto_fd fd = open_file("pmem", p->path, p->readonly ? O_RDONLY : O_RDWR, e);
-		int rc = fd < 0 ? fd : machine_pmem(r->machine, fd, p->path, p->readonly, e);
-
-		if (rc < 0)
-			return rc;
-	}
-	return 0;
-}
-
 /* The user's words come last. */
 static int make_append(const struct run *r, char **ret, struct err *e)
 {
@@ -314,7 +292,7 @@ static int make_append(const struct run *r, char **ret, struct err *e)
 
 		if (!cfg->pmem[i].root)
 			continue;
-		fd = open_file("pmem", cfg->pmem[i].path, O_RDONLY, e);
+		fd = run_open("pmem", cfg->pmem[i].path, O_RDONLY, e);
 		if (fd < 0)
 			return fd;
 		/* Read-only windows are found first, in their order; then writable ones. */
@@ -344,7 +322,7 @@ static int make_append(const struct run *r, char **ret, struct err *e)
 static int make_machine(struct run *r, struct err *e)
 {
 	const struct run_config *cfg = r->cfg;
-	auto_fd kernel = open_file("kernel", cfg->kernel, O_RDONLY, e);
+	auto_fd kernel = run_open("kernel", cfg->kernel, O_RDONLY, e);
 	auto_fd initrd = -1;
 	auto_free char *append = NULL;
 	struct machine_config mc = {.kernel_name = cfg->kernel,
@@ -364,7 +342,7 @@ static int make_machine(struct run *r, struct err *e)
 	if (kernel < 0)
 		return kernel;
 	if (cfg->initrd) {
-		initrd = open_file("initrd", cfg->initrd, O_RDONLY, e);
+		initrd = run_open("initrd", cfg->initrd, O_RDONLY, e);
 		if (initrd < 0)
 			return initrd;
 	}
@@ -377,7 +355,7 @@ static int make_machine(struct run *r, struct err *e)
 	report_stamp(r->report, PHASE_CONFIG);
 	rc = machine_new(&r->machine, &mc, r->loop, e);
 	if (rc == 0)
-		rc = add_pmem(r, e);
+		rc = run_add_devices(r->machine, cfg, e);
 	if (rc == 0)
 		rc = add_console(r, e);
 	if (rc == 0 && !r->console && cfg->serial)

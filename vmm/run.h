@@ -15,9 +15,24 @@
 enum run_console { RUN_CONSOLE_STDIO, RUN_CONSOLE_NONE, RUN_CONSOLE_FILE };
 enum run_report { RUN_REPORT_NONE, RUN_REPORT_TEXT, RUN_REPORT_JSON };
 
+#define RUN_TAG_MAX 36u /* virtio/devices.h: what a 9p tag may have */
+
 struct run_pmem {
 	const char *path;
 	bool readonly, root;
+};
+struct run_disk {
+	const char *path;
+	bool readonly;
+};
+struct run_share {
+	const char *path, *tag;
+	bool readonly;
+};
+struct run_net {
+	const char *tap;
+	uint8_t mac[6];
+	bool has_mac; /* else one that the name gives */
 };
 
 /* Strings point into argv or the caller's own memory. */
@@ -31,7 +46,10 @@ struct run_config {
 	const char *console_file;
 	enum run_report report;
 	struct run_pmem pmem[RUN_DEVS_MAX];
-	unsigned pmem_cnt;
+	struct run_disk disk[RUN_DEVS_MAX];
+	struct run_share share[RUN_DEVS_MAX];
+	struct run_net net[RUN_DEVS_MAX];
+	unsigned pmem_cnt, disk_cnt, share_cnt, net_cnt;
 	const char *name;
 };
 

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What `vmm run` was asked for: the words of its options, and the JSON file with the same keys. No I/O but
+ * reading that file; every error names the option or key, what it got and what it takes.
+ */
+#ifndef HUSK_VMM_RUN_ARGS_H
+#define HUSK_VMM_RUN_ARGS_H
+
+#include "base/err.h"
+#include "vmm/run.h"
+
+/* Values. 0 or -EINVAL; strings are kept, not copied, and list items are cut up in place. */
+int run_parse_size(const char *s, uint64_t *ret); /* K, M, G; megabytes without a suffix */
+int run_parse_mac(const char *s, uint8_t ret[6]); /* a unicast address, aa:bb:cc:dd:ee:ff */
+
+enum run_opt {
+	RUN_OPT_KERNEL = 256,
+	RUN_OPT_INITRD,
+	RUN_OPT_APPEND,
+	RUN_OPT_CPUS,
+	RUN_OPT_MEMORY,
+	RUN_OPT_HW,
+	RUN_OPT_DISK,
+	RUN_OPT_SHARE,
+	RUN_OPT_PMEM,
+	RUN_OPT_NET,
+	RUN_OPT_CONSOLE,
+	RUN_OPT_SERIAL,
+	RUN_OPT_REPORT,
+	RUN_OPT_NAME,
+};
+
+/* Applies one option's argument (NULL where it has none). */
+int run_set(struct run_config *cfg, enum run_opt opt, char *arg, struct err *e) MUST_CHECK;
+
+/*
+ * Reads the JSON object in @path into @cfg. What it points to lives until the process ends: there is one
+ * configuration in it.
+ */
+int run_read_config(struct run_config *cfg, const char *path, struct err *e) MUST_CHECK;
+
+/* What cannot work together, once everything is known. */
+int run_check(const struct run_config *cfg, struct err *e) MUST_CHECK;
+
+#endif
