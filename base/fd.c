@@ -121,10 +121,13 @@ int fd_write_file(int dirfd, const char *path, const void *buf, size_t len, mode
 
 int fd_replace_file(int dirfd, const char *path, const void *buf, size_t len, mode_t mode)
 {
+	static unsigned serial; /* two threads of a process may replace the same file */
+	unsigned n = __atomic_fetch_add(&serial, 1, __ATOMIC_RELAXED);
 	char tmp[4096];
 	int rc;
 
-	if ((size_t)snprintf(tmp, sizeof(tmp), "%s.%d.tmp", path, (int)getpid()) >= sizeof(tmp))
+	if ((size_t)snprintf(tmp, sizeof(tmp), "%s.%d.%u.tmp", path, (int)getpid(), n) >=
+	    sizeof(tmp))
 		return -ENAMETOOLONG;
 	rc = fd_write_file(dirfd, tmp, buf, len, mode);
 	if (rc == 0 && renameat(dirfd, tmp, dirfd, path) < 0)

@@ -119,25 +119,30 @@ int loop_new(struct loop **ret, unsigned entries, struct err *e)
 	return 0;
 }
 
-static unsigned deliver(struct loop *l)
+/*
+ * Delivers what is there now. What done() starts and the kernel finishes meanwhile waits for the next
+ * round: only between rounds does the kernel hand over timers, polls and wake-ups.
+ */
+static void deliver(struct loop *l)
 {
-	struct io_uring_cqe *cqe;
-	unsigned n = 0;
+	for (unsigned n = io_uring_cq_ready(&l->ring); n; n--) {
+		struct io_uring_cqe *cqe;
+		struct loop_op *op;
+		unsigned flags;
+		int res;
 
-	while (io_uring_peek_cqe(&l->ring, &cqe) == 0) {
-		struct loop_op *op = io_uring_cqe_get_data(cqe);
-		unsigned flags = cqe->flags;
-		int res = cqe->res;
-
+		if (io_uring_peek_cqe(&l->ring, &cqe) != 0)
+			return;
+		op = io_uring_cqe_get_data(cqe);
+		flags = cqe->flags;
+		res = cqe->res;
 		io_uring_cqe_seen(&l->ring, cqe);
-		n++;
 		if (!op) /* a cancel request's own completion */
 			continue;
 		l->inflight--;
 		op->busy = false;
 		op->done(op, res, flags);
 	}
-	return n;
 }
 
 int loop_step(struct loop *l, bool wait)
@@ -148,7 +153,7 @@ int loop_step(struct loop *l, bool wait)
 		return rc;
 	if (!wait) /* deferred task work runs only when asked for */
 		(void)io_uring_get_events(&l->ring);
-	(void)deliver(l);
+	deliver(l);
 	return 0;
 }
 

@@ -14,8 +14,8 @@
  * and is what vCPU threads see. The rings, the requests and the three loop states above belong to
  * the loop thread. The two meet at two writes of the driver:
  *
- *  - DRIVER_OK: the bit is set under the lock, then start_here() runs on the loop while the vCPU
- * waits.
+ *  - DRIVER_OK: the bit is set under the lock, then start_here() runs on the loop and the vCPU
+ *    waits for it.
  *  - 0: without DRIVER_OK nothing runs and the registers are cleared on the spot. With it
  *    reset_here() runs on the loop and begins the drain, which may take as long as a disk does: the
  *    loop goes on with its work, and the vCPU waits on reset_cond until the device has called

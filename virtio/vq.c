@@ -13,10 +13,10 @@
  *
  *  - Everything that is judged is loaded exactly once into a local (a descriptor: two 64-bit loads;
  *    an indirect table: one copy), and only the local is used from then on.
- *  - Indices: avail.idx may be at most num ahead of what we took; head < num; next < table length;
- * at most as many steps as the table has entries, so a chain that bites its tail ends; one level of
- *    indirection; nothing readable after something writable; the lengths of a chain sum up to at
- * most UINT32_MAX, which is what the used ring can report; every byte lies in guest memory.
+ *  - avail.idx may be at most num ahead of what we took; head < num; next < table length; at most
+ *    as many steps as the table has entries, so that a chain that bites its tail ends; one level
+ *    of indirection; nothing readable after something writable; the lengths of a chain sum up to
+ *    UINT32_MAX at most, which is what the used ring can report; every byte is guest memory.
  *  - A head that is in flight must not be made available again (inflight[]): its request still owns
  *    the buffers.
  *  - Size and addresses are latched by vq_start(); the register file may change as it likes.

@@ -352,3 +352,40 @@ Test(loop, a_work_can_take_back_the_next_one)
 	cr_assert_eq(victim.runs, 0);
 	loop_free(l);
 }
+
+/* ---- fairness
+ * -------------------------------------------------------------------------------------- */
+
+static int zero_fd;
+static char sink_buf[64];
+static unsigned reads;
+
+static void read_again(struct loop_op *op, int res, unsigned flags)
+{
+	(void)flags;
+	if (res <= 0)
+		return;
+	reads++;
+	loop_read(l, op, zero_fd, sink_buf, sizeof(sink_buf), 0);
+}
+
+/* Operations that complete at once and are asked for again in done(): a disk that is all cache. */
+Test(loop, busy_operations_do_not_keep_a_timer_waiting, .timeout = 20)
+{
+	struct tick t = {.t = {.op = {.done = tick_done}}};
+	struct loop_op op[8];
+
+	zero_fd = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+	cr_assert_geq(zero_fd, 0);
+	begin(2);
+	for (unsigned i = 0; i < 8; i++) {
+		op[i] = (struct loop_op){.done = read_again};
+		loop_read(l, &op[i], zero_fd, sink_buf, sizeof(sink_buf), 0);
+	}
+	loop_timer(l, &t.t, clock_ns() + 20 * NS_PER_MS);
+	while (!ticks)
+		cr_assert_eq(loop_step(l, true), 0);
+	cr_assert_eq(t.res, -ETIME);
+	cr_assert_gt(reads, 8);
+	loop_free(l);
+}

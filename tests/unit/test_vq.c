@@ -309,9 +309,15 @@ Test(vq, refuses_a_next_outside_of_the_table)
 
 	begin(FG_ALL, 0);
 	table = fg_alloc(g, 64, 16);
-	fg_desc(g, q->desc, 0, table, 32, FG_D_INDIRECT, 0);
 	fg_desc(g, table, 0, FG_BASE, 1, FG_D_NEXT, 2);
 	fg_desc(g, table, 2, FG_BASE, 1, 0, 0);
+	/* With the third entry it is good; then the table ends before it, where a good one is left.
+	 */
+	fg_desc(g, q->desc, 0, table, 48, FG_D_INDIRECT, 0);
+	fg_avail_raw(q, 0);
+	cr_assert_eq(pop(), 1);
+	vq_push(v, 0, 0);
+	fg_desc(g, q->desc, 0, table, 32, FG_D_INDIRECT, 0);
 	fg_avail_raw(q, 0);
 	failed();
 }
