@@ -27,7 +27,7 @@ DEPS_BUILD := gcc make pkg-config git ca-certificates libc6-dev \
 	liburing-dev libfdt-dev libjson-c-dev libnl-3-dev libnl-route-3-dev libseccomp-dev libcap-dev \
 	zlib1g-dev liblzma-dev libzstd-dev liblz4-dev \
 	linux-source-6.1 flex bison bc libelf-dev libssl-dev xz-utils zstd lz4 rsync cpio kmod erofs-utils
-DEPS_TEST := libcriterion-dev clang clang-tidy clang-format shellcheck jq python3 \
+DEPS_TEST := libcriterion-dev clang libclang-rt-dev clang-tidy clang-format shellcheck jq python3 \
 	qemu-system-x86 linux-image-amd64 busybox-static crun runc iproute2 tmux strace
 DEPS := $(DEPS_BUILD) $(DEPS_TEST)
 
