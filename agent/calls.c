@@ -33,7 +33,8 @@ void calls_reply_err(struct agent *a, uint32_t id, const struct err *e, int stat
 		(void)json_object_object_add(o, "status", json_object_new_int(status));
 	}
 	if (id && link_reply(a->link, id, false,
-			     o ? json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN)
+			     o ? json_object_to_json_string_ext(
+				     o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE)
 			       : NULL) == -ENOMEM)
 		agent_stop(a, "out of memory for a reply");
 	json_object_put(o);

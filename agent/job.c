@@ -78,7 +78,8 @@ static NORETURN void job_child(int fd, job_fn fn, void *arg)
 	if (!reply)
 		_exit(1); /* the child's end: the agent sees the pipe closed */
 	if (fn(arg, reply, &e) == 0) {
-		text = json_object_to_json_string_ext(reply, JSON_C_TO_STRING_PLAIN);
+		text = json_object_to_json_string_ext(reply, JSON_C_TO_STRING_PLAIN |
+								 JSON_C_TO_STRING_NOSLASHESCAPE);
 	} else {
 		(void)!write(fd, "!", 1);
 		text = e.msg;

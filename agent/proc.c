@@ -139,7 +139,9 @@ static void setup_event(struct ev *ev, uint32_t events)
 		(void)err_set(&p->error, -EIO, "the process died while it was being set up");
 	}
 	setup_close(p);
-	proc_answer(p);
+	/* A failure is told when the child is gone: the container's name is free again then. */
+	if (!p->failed || !p->pid)
+		proc_answer(p);
 	proc_progress(p);
 }
 
@@ -147,6 +149,7 @@ void proc_progress(struct proc *p)
 {
 	if (p->pid || p->setup.fd >= 0)
 		return;
+	proc_answer(p);
 	if (!p->exit_sent && (p->failed || streams_drained(&p->streams))) {
 		p->exit_sent = true;
 		if (!p->failed && p->streams.opened)

@@ -13,9 +13,10 @@
 #include "agent/container.h"
 #include "base/fd.h"
 
-#define TURN_READS  4		 /* of one output, then the others get their turn */
-#define TTY_BACKLOG (256u << 10) /* more than a pty can hold back: output of survivors beyond it   \
-				  */
+#define TURN_READS 4 /* of one output, then the others get their turn */
+#define TTY_BACKLOG                                                                                \
+	(256u << 10) /* more than a pty can hold back: output of survivors beyond it               \
+		      */
 
 static char scratch[LINK_IO_MAX];
 

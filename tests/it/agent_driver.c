@@ -332,6 +332,7 @@ static void stream_command(const char *verb, uint64_t id, char *rest)
 		s->flood = strtoull(rest, NULL, 10);
 		pump(s);
 	} else if (strcmp(verb, "eof") == 0) {
+		wait_for(!s->flood);
 		link_send_eof(drv.link, id);
 	} else if (strcmp(verb, "closed") == 0) {
 		link_send_closed(drv.link, id);
