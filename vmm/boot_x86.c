@@ -15,7 +15,8 @@
 #define E820_RESERVED 2u
 #define E820_PRAM     12u /* persistent memory without a standard: Linux's memmap=nn!ss */
 
-/* ---- memory map -------------------------------------------------------------------------------- */
+/* ---- memory map --------------------------------------------------------------------------------
+ */
 struct map_entry {
 	uint64_t gpa, len;
 	uint32_t type;
@@ -52,30 +53,35 @@ static int put_cmdline(const struct gmem *mem, const struct boot_params_in *in, 
 	if (max > GPA_CMDLINE_MAX - 1)
 		max = GPA_CMDLINE_MAX - 1;
 	if (len > max)
-		return err_set(e, -E2BIG, "the kernel command line has %zu bytes; this kernel takes %zu",
-			       len, max);
+		return err_set(e, -E2BIG,
+			       "the kernel command line has %zu bytes; this kernel takes %zu", len,
+			       max);
 	return put(mem, GPA_CMDLINE, in->cmdline, len + 1, e);
 }
 
-int boot_place_initrd(const struct kernel_image *image, uint64_t ram, uint64_t len, uint64_t *ret_gpa,
-		      struct err *e)
+int boot_place_initrd(const struct kernel_image *image, uint64_t ram, uint64_t len,
+		      uint64_t *ret_gpa, struct err *e)
 {
 	uint64_t top = memmap_low_len(ram), floor = ALIGN_UP(image->end, (uint64_t)0x1000), gpa;
 
 	if (top > 0x80000000ull) /* initrd_addr_max of x86 kernels */
 		top = 0x80000000ull;
 	if (len > top)
-		return err_set(e, -ENOMEM, "an initrd of %llu bytes does not fit into the guest's memory",
+		return err_set(e, -ENOMEM,
+			       "an initrd of %llu bytes does not fit into the guest's memory",
 			       (unsigned long long)len);
 	gpa = ALIGN_DOWN(top - len, (uint64_t)0x1000);
 	if (gpa < floor)
-		return err_set(e, -ENOMEM, "an initrd of %llu bytes does not fit into the guest's memory "
-			       "behind the kernel", (unsigned long long)len);
+		return err_set(e, -ENOMEM,
+			       "an initrd of %llu bytes does not fit into the guest's memory "
+			       "behind the kernel",
+			       (unsigned long long)len);
 	*ret_gpa = gpa;
 	return 0;
 }
 
-/* ---- Linux, 64-bit entry ----------------------------------------------------------------------- */
+/* ---- Linux, 64-bit entry -----------------------------------------------------------------------
+ */
 
 /* Appends one setup_data to the chain at *@at; *@link is where its predecessor points from. */
 static int put_setup_data(const struct gmem *mem, uint64_t *at, uint64_t *link, uint32_t type,
@@ -121,7 +127,8 @@ static int put_zero_page(const struct gmem *mem, const struct boot_params_in *in
 	_Static_assert(offsetof(struct boot_params, hdr) == 0x1f1, "setup header");
 	memset(&bp, 0, sizeof(bp));
 	if (in->image->hdr_len)
-		memcpy((uint8_t *)&bp + 0x1f1, in->image->hdr, MIN(in->image->hdr_len, sizeof(bp.hdr)));
+		memcpy((uint8_t *)&bp + 0x1f1, in->image->hdr,
+		       MIN(in->image->hdr_len, sizeof(bp.hdr)));
 	else {
 		bp.hdr.boot_flag = 0xaa55;
 		bp.hdr.header = 0x53726448; /* "HdrS" */
@@ -142,7 +149,8 @@ static int put_zero_page(const struct gmem *mem, const struct boot_params_in *in
 	return rc ? rc : put_setup_chain(mem, in, e);
 }
 
-/* The first 4 GiB mapped to themselves with 2 MiB pages: all that Linux needs until it has its own. */
+/* The first 4 GiB mapped to themselves with 2 MiB pages: all that Linux needs until it has its own.
+ */
 static int put_page_tables(const struct gmem *mem, struct err *e)
 {
 	uint64_t table[512] = {GPA_PML4 + 0x1000 + 0x3}; /* present, writable */
@@ -163,7 +171,8 @@ static int put_page_tables(const struct gmem *mem, struct err *e)
 /* Selectors 0x10 and 0x18: __BOOT_CS and __BOOT_DS. */
 static const uint64_t gdt[] = {0, 0, 0x00af9b000000ffffull, 0x00cf93000000ffffull};
 
-/* ---- PVH --------------------------------------------------------------------------------------- */
+/* ---- PVH ---------------------------------------------------------------------------------------
+ */
 #define PVH_MAGIC 0x336ec578u
 
 struct pvh_start_info {
@@ -221,23 +230,35 @@ int boot_setup(const struct gmem *mem, const struct boot_params_in *in, struct b
 	return rc ? rc : put(mem, GPA_GDT, gdt, sizeof(gdt), e);
 }
 
-/* ---- registers --------------------------------------------------------------------------------- */
-#define CR0_PE   (1ull << 0)
-#define CR0_ET   (1ull << 4)
-#define CR0_PG   (1ull << 31)
-#define CR4_PAE  (1ull << 5)
+/* ---- registers ---------------------------------------------------------------------------------
+ */
+#define CR0_PE	 (1ull << 0)
+#define CR0_ET	 (1ull << 4)
+#define CR0_PG	 (1ull << 31)
+#define CR4_PAE	 (1ull << 5)
 #define EFER_LME (1ull << 8)
 #define EFER_LMA (1ull << 10)
 
-#define BOOT_CS 0x10u
-#define BOOT_DS 0x18u
+#define BOOT_CS	 0x10u
+#define BOOT_DS	 0x18u
 
 void boot_sregs(const struct boot_regs *b, struct kvm_sregs *s)
 {
-	struct kvm_segment code = {.base = 0, .limit = 0xffffffff, .selector = BOOT_CS, .type = 0xb,
-				   .present = 1, .s = 1, .g = 1};
-	struct kvm_segment data = {.base = 0, .limit = 0xffffffff, .selector = BOOT_DS, .type = 0x3,
-				   .present = 1, .s = 1, .g = 1, .db = 1};
+	struct kvm_segment code = {.base = 0,
+				   .limit = 0xffffffff,
+				   .selector = BOOT_CS,
+				   .type = 0xb,
+				   .present = 1,
+				   .s = 1,
+				   .g = 1};
+	struct kvm_segment data = {.base = 0,
+				   .limit = 0xffffffff,
+				   .selector = BOOT_DS,
+				   .type = 0x3,
+				   .present = 1,
+				   .s = 1,
+				   .g = 1,
+				   .db = 1};
 
 	s->cr0 = CR0_PE | CR0_ET;
 	s->cr4 = 0;

@@ -2,8 +2,8 @@
 /*
  * The state in which a guest begins: what is in its low memory and in the first vCPU's registers.
  *
- * Linux's 64-bit boot protocol (Documentation/x86/boot.rst) or PVH (xen/include/public/arch-x86/hvm/
- * start_info.h). Works on plain memory; no KVM call here.
+ * Linux's 64-bit boot protocol (Documentation/x86/boot.rst) or PVH
+ * (xen/include/public/arch-x86/hvm/ start_info.h). Works on plain memory; no KVM call here.
  */
 #ifndef HUSK_VMM_BOOT_X86_H
 #define HUSK_VMM_BOOT_X86_H
@@ -15,20 +15,20 @@
 #include "virtio/gmem.h"
 #include "vmm/image.h"
 
-#define BOOT_SEED_LEN  32u
-#define BOOT_PMEM_MAX  8u
+#define BOOT_SEED_LEN 32u
+#define BOOT_PMEM_MAX 8u
 
 struct boot_params_in {
 	const struct kernel_image *image;
-	const char *cmdline;      /* complete */
-	uint64_t ram;             /* bytes */
+	const char *cmdline;	     /* complete */
+	uint64_t ram;		     /* bytes */
 	uint64_t initrd, initrd_len; /* loaded already; length 0 = none */
-	const void *fdt;          /* NULL = none; 64-bit entry only */
+	const void *fdt;	     /* NULL = none; 64-bit entry only */
 	size_t fdt_len;
-	const uint8_t *seed;      /* BOOT_SEED_LEN bytes; 64-bit entry only */
+	const uint8_t *seed; /* BOOT_SEED_LEN bytes; 64-bit entry only */
 	struct {
 		uint64_t gpa, len;
-	} pmem[BOOT_PMEM_MAX];    /* announced as e820 type 12, where there is no device tree */
+	} pmem[BOOT_PMEM_MAX]; /* announced as e820 type 12, where there is no device tree */
 	unsigned pmem_cnt;
 };
 
@@ -43,8 +43,8 @@ int boot_setup(const struct gmem *mem, const struct boot_params_in *in, struct b
 	       struct err *e) MUST_CHECK;
 
 /* Where an initrd of @len goes: as high as the kernel can reach. 0 or -ENOMEM with a sentence. */
-int boot_place_initrd(const struct kernel_image *image, uint64_t ram, uint64_t len, uint64_t *ret_gpa,
-		      struct err *e) MUST_CHECK;
+int boot_place_initrd(const struct kernel_image *image, uint64_t ram, uint64_t len,
+		      uint64_t *ret_gpa, struct err *e) MUST_CHECK;
 
 /* Registers: @sregs as KVM_GET_SREGS had them. */
 void boot_sregs(const struct boot_regs *b, struct kvm_sregs *sregs);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Ports and MMIO addresses to what is behind them. Filled before the first vCPU runs and frozen then, so
- * that vCPU threads look things up without a lock.
+ * Ports and MMIO addresses to what is behind them. Filled before the first vCPU runs and frozen
+ * then, so that vCPU threads look things up without a lock.
  */
 #ifndef HUSK_VMM_BUS_H
 #define HUSK_VMM_BUS_H
@@ -34,8 +34,8 @@ int bus_add(struct bus *b, uint64_t base, uint64_t len, const struct bus_ops *op
 	    void *ctx) MUST_CHECK;
 
 /*
- * What nobody claims, or sticks out of what somebody claims, or is wider than BUS_ACCESS_MAX, reads as all
- * ones; writes vanish. Returns whether somebody was there.
+ * What nobody claims, or sticks out of what somebody claims, or is wider than BUS_ACCESS_MAX, reads
+ * as all ones; writes vanish. Returns whether somebody was there.
  */
 int bus_read(const struct bus *b, uint64_t addr, void *buf, unsigned len);
 int bus_write(const struct bus *b, uint64_t addr, const void *buf, unsigned len);

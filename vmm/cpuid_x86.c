@@ -6,11 +6,11 @@
 
 #include <string.h>
 
-#define L1_ECX_MONITOR      (1u << 3)
-#define L1_ECX_X2APIC       (1u << 21)
+#define L1_ECX_MONITOR	    (1u << 3)
+#define L1_ECX_X2APIC	    (1u << 21)
 #define L1_ECX_TSC_DEADLINE (1u << 24)
 #define L1_ECX_HYPERVISOR   (1u << 31)
-#define L1_EDX_HTT          (1u << 28)
+#define L1_EDX_HTT	    (1u << 28)
 
 /* Topology levels of leaf 0xb. */
 #define LEVEL_NONE   0u
@@ -42,7 +42,7 @@ static void add(struct cpuid *c, uint32_t fn, uint32_t idx)
 	if (c->head.nent == CPUID_ENTRIES_MAX)
 		return;
 	c->entry[c->head.nent++] = (struct kvm_cpuid_entry2){
-		.function = fn, .index = idx, .flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX};
+	    .function = fn, .index = idx, .flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX};
 }
 
 void cpuid_model(struct cpuid *c, bool tsc_deadline)
@@ -88,7 +88,8 @@ static unsigned id_bits(unsigned n)
 	return bits;
 }
 
-/* Leaf 4 (Intel) and 0x8000001d (AMD): who shares a cache. Level 3 is everybody's, the others are a core's. */
+/* Leaf 4 (Intel) and 0x8000001d (AMD): who shares a cache. Level 3 is everybody's, the others are a
+ * core's. */
 static void cache_sharing(struct kvm_cpuid_entry2 *l, unsigned cpus)
 {
 	unsigned level = (l->eax >> 5) & 7, sharing = level >= 3 ? (1u << id_bits(cpus)) - 1 : 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What CPUID says in the guest: the host's through KVM, with the topology of this machine: one package,
- * one thread a core, APIC ids 0, 1, 2 ... One query of KVM for all vCPUs.
+ * What CPUID says in the guest: the host's through KVM, with the topology of this machine: one
+ * package, one thread a core, APIC ids 0, 1, 2 ... One query of KVM for all vCPUs.
  */
 #ifndef HUSK_VMM_CPUID_X86_H
 #define HUSK_VMM_CPUID_X86_H

@@ -2,9 +2,9 @@
 /*
  * The device tree of the machine, for Linux on x86. See hw.h.
  *
- * Linux 6.1 takes its IO-APIC from a node "intel,ce4100-ioapic", processors from /cpus and devices from the
- * children of a bus (arch/x86/kernel/devicetree.c). Memory comes from the e820 map alone. An interrupt is
- * two cells: pin, and 3 for "rising edge".
+ * Linux 6.1 takes its IO-APIC from a node "intel,ce4100-ioapic", processors from /cpus and devices
+ * from the children of a bus (arch/x86/kernel/devicetree.c). Memory comes from the e820 map alone.
+ * An interrupt is two cells: pin, and 3 for "rising edge".
  *
  * libfdt's sequential writer; the first error sticks, so that the calls stay linear.
  */
@@ -19,10 +19,10 @@
 #include "vmm/abi.h"
 #include "vmm/memmap.h"
 
-#define PHANDLE_IOAPIC 1u
-#define PHANDLE_SYSTEM 2u
+#define PHANDLE_IOAPIC	1u
+#define PHANDLE_SYSTEM	2u
 #define IRQ_EDGE_RISING 3u
-#define UART_CLOCK 1843200u
+#define UART_CLOCK	1843200u
 
 struct tree {
 	void *buf;
@@ -120,8 +120,8 @@ static void apics(struct tree *t)
 }
 
 /*
- * At a memory address: Linux translates port numbers in a tree only when it is built with PCI. Its port stays
- * for early messages, and does not look like a UART to the probe, or there would be two.
+ * At a memory address: Linux translates port numbers in a tree only when it is built with PCI. Its
+ * port stays for early messages, and does not look like a UART to the probe, or there would be two.
  */
 static void serial(struct tree *t)
 {

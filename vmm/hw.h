@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The hardware description that a guest kernel gets: a flattened device tree, or an MP table together
- * with virtio_mmio.device= words for the command line. Exactly one of them. Pure: memory in, memory out.
+ * The hardware description that a guest kernel gets: a flattened device tree, or an MP table
+ * together with virtio_mmio.device= words for the command line. Exactly one of them. Pure: memory
+ * in, memory out.
  */
 #ifndef HUSK_VMM_HW_H
 #define HUSK_VMM_HW_H

@@ -2,8 +2,9 @@
 /*
  * Kernel images: what they are read from, what loading one yields, and the loaders.
  *
- * An image may be hostile (users supply it): every size and offset in it is checked before use, all loops
- * are bounded, and memory taken for it is bounded by IMAGE_UNPACKED_MAX. No thread of its own.
+ * An image may be hostile (users supply it): every size and offset in it is checked before use, all
+ * loops are bounded, and memory taken for it is bounded by IMAGE_UNPACKED_MAX. No thread of its
+ * own.
  */
 #ifndef HUSK_VMM_IMAGE_H
 #define HUSK_VMM_IMAGE_H
@@ -15,7 +16,7 @@
 #include "virtio/gmem.h"
 
 #define IMAGE_UNPACKED_MAX (512ull << 20)
-#define IMAGE_HDR_MAX      0x180u /* boot protocol 2.15: setup header bytes from 0x1f1, at most */
+#define IMAGE_HDR_MAX	   0x180u /* boot protocol 2.15: setup header bytes from 0x1f1, at most */
 
 /* Read by position, from a file or from memory. */
 struct image_src {
@@ -36,17 +37,17 @@ enum boot_proto {
 struct kernel_image {
 	enum boot_proto proto;
 	uint64_t entry;
-	uint64_t end;      /* first byte behind what was loaded */
-	bool linux_note;   /* has a note of owner "Linux" */
-	bool has_of;       /* takes a device tree (it knows our IO-APIC's name) */
-	uint32_t cmdline_max; /* bytes without the NUL */
-	size_t hdr_len;    /* of a bzImage's setup header; 0 = came as ELF */
+	uint64_t end;		    /* first byte behind what was loaded */
+	bool linux_note;	    /* has a note of owner "Linux" */
+	bool has_of;		    /* takes a device tree (it knows our IO-APIC's name) */
+	uint32_t cmdline_max;	    /* bytes without the NUL */
+	size_t hdr_len;		    /* of a bzImage's setup header; 0 = came as ELF */
 	uint8_t hdr[IMAGE_HDR_MAX]; /* from offset 0x1f1 on */
 };
 
 /*
- * Loads an ELF or a bzImage into guest memory, which has to be fresh (zeros). @name is for the sentence:
- * "kernel 'name': reason".
+ * Loads an ELF or a bzImage into guest memory, which has to be fresh (zeros). @name is for the
+ * sentence: "kernel 'name': reason".
  */
 int image_load(const struct gmem *mem, const struct image_src *src, const char *name,
 	       struct kernel_image *ret, struct err *e) MUST_CHECK;

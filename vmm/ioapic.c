@@ -11,10 +11,10 @@
 #define REG_SELECT 0x00u
 #define REG_WINDOW 0x10u
 
-#define IDX_ID    0x00u
-#define IDX_VER   0x01u
-#define IDX_ARB   0x02u
-#define IDX_REDIR 0x10u
+#define IDX_ID	   0x00u
+#define IDX_VER	   0x01u
+#define IDX_ARB	   0x02u
+#define IDX_REDIR  0x10u
 
 /* No EOI register of its own. The number of the last pin goes into bits 16 to 23. */
 #define VERSION 0x11u
@@ -47,7 +47,8 @@ void ioapic_fini(struct ioapic *a)
 /* MSI address and data (Intel SDM 3, 10.11) with the same fields in other places. */
 void ioapic_message(uint64_t entry, uint64_t *addr, uint32_t *data)
 {
-	*addr = 0xfee00000ull | ((entry >> 56) & 0xff) << 12 | (entry & IOAPIC_LOGICAL ? 1u << 2 : 0);
+	*addr =
+	    0xfee00000ull | ((entry >> 56) & 0xff) << 12 | (entry & IOAPIC_LOGICAL ? 1u << 2 : 0);
 	*data = (uint32_t)(entry & (IOAPIC_VECTOR | IOAPIC_DELIVERY));
 	if (entry & IOAPIC_LEVEL)
 		*data |= 1u << 15 | 1u << 14; /* level, asserted */

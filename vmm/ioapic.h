@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The IO-APIC (Intel 82093AA): 24 pins that become messages to local APICs. The local APICs are KVM's,
- * this half is ours (split irqchip).
+ * The IO-APIC (Intel 82093AA): 24 pins that become messages to local APICs. The local APICs are
+ * KVM's, this half is ours (split irqchip).
  *
- * Devices here are edge-triggered: an edge that arrives at a masked pin is latched and delivered when
- * the pin is unmasked, so that none is lost while Linux moves an interrupt. Level-triggered pins have the
- * remote IRR and wait for the EOI that the kernel reports.
+ * Devices here are edge-triggered: an edge that arrives at a masked pin is latched and delivered
+ * when the pin is unmasked, so that none is lost while Linux moves an interrupt. Level-triggered
+ * pins have the remote IRR and wait for the EOI that the kernel reports.
  *
  * Any thread; a lock of its own. Delivery happens under it, so that messages keep their order.
  */
@@ -19,18 +19,19 @@
 #define IOAPIC_PINS 24u
 
 /* A redirection entry's fields. */
-#define IOAPIC_VECTOR     0xffull
-#define IOAPIC_DELIVERY   0x700ull
-#define IOAPIC_LOGICAL    (1ull << 11)
-#define IOAPIC_POLARITY   (1ull << 13)
+#define IOAPIC_VECTOR	  0xffull
+#define IOAPIC_DELIVERY	  0x700ull
+#define IOAPIC_LOGICAL	  (1ull << 11)
+#define IOAPIC_POLARITY	  (1ull << 13)
 #define IOAPIC_REMOTE_IRR (1ull << 14)
-#define IOAPIC_LEVEL      (1ull << 15)
-#define IOAPIC_MASKED     (1ull << 16)
+#define IOAPIC_LEVEL	  (1ull << 15)
+#define IOAPIC_MASKED	  (1ull << 16)
 
 struct ioapic_ops {
 	/* Sends one message. Any thread, under the IO-APIC's lock: must not come back here. */
 	void (*deliver)(void *ctx, uint64_t addr, uint32_t data);
-	/* A level-triggered entry changed: the kernel has to learn which EOIs to report. May be NULL. */
+	/* A level-triggered entry changed: the kernel has to learn which EOIs to report. May be
+	 * NULL. */
 	void (*routes)(void *ctx, const uint64_t entry[IOAPIC_PINS]);
 };
 
@@ -42,8 +43,8 @@ struct ioapic {
 	uint32_t select; /* IOREGSEL */
 	uint32_t id;
 	uint64_t entry[IOAPIC_PINS];
-	uint32_t edges;  /* latched while masked */
-	uint32_t levels; /* lines that are up */
+	uint32_t edges;			 /* latched while masked */
+	uint32_t levels;		 /* lines that are up */
 	uint64_t delivered[IOAPIC_PINS]; /* counters */
 };
 
@@ -59,7 +60,8 @@ void ioapic_set_level(struct ioapic *a, unsigned pin, bool up);
 /* A local APIC acknowledged @vector (KVM_EXIT_IOAPIC_EOI). */
 void ioapic_eoi(struct ioapic *a, uint8_t vector);
 
-/* The register window: IOREGSEL at 0, IOWIN at 0x10; 32-bit accesses, others read 0 and do nothing. */
+/* The register window: IOREGSEL at 0, IOWIN at 0x10; 32-bit accesses, others read 0 and do nothing.
+ */
 void ioapic_read(struct ioapic *a, uint64_t off, void *buf, unsigned len);
 void ioapic_write(struct ioapic *a, uint64_t off, const void *buf, unsigned len);
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * bzImage kernels: the compressed vmlinux in it is unpacked here, on the host, and loaded as the ELF file
- * that it is. The guest's own decompressor never runs.
+ * bzImage kernels: the compressed vmlinux in it is unpacked here, on the host, and loaded as the
+ * ELF file that it is. The guest's own decompressor never runs.
  *
- * Documentation/x86/boot.rst (setup header, payload_offset, payload_length). The payload's last four bytes
- * are its unpacked size; for gzip they belong to the stream, for the others the kernel's build appends
- * them. That size says how much memory is taken, and unpacking never goes beyond it.
+ * Documentation/x86/boot.rst (setup header, payload_offset, payload_length). The payload's last
+ * four bytes are its unpacked size; for gzip they belong to the stream, for the others the kernel's
+ * build appends them. That size says how much memory is taken, and unpacking never goes beyond it.
  */
 #define ZLIB_CONST /* const input */
 #include "vmm/image.h"
@@ -23,24 +23,24 @@
 #include "base/fd.h"
 
 /* Offsets in the file. */
-#define OFF_SETUP_SECTS    0x1f1u
-#define OFF_BOOT_FLAG      0x1feu
-#define OFF_JUMP_LEN       0x201u
-#define OFF_HEADER         0x202u
-#define OFF_VERSION        0x206u
-#define OFF_XLOADFLAGS     0x236u
+#define OFF_SETUP_SECTS	   0x1f1u
+#define OFF_BOOT_FLAG	   0x1feu
+#define OFF_JUMP_LEN	   0x201u
+#define OFF_HEADER	   0x202u
+#define OFF_VERSION	   0x206u
+#define OFF_XLOADFLAGS	   0x236u
 #define OFF_CMDLINE_SIZE   0x238u
 #define OFF_PAYLOAD_OFFSET 0x248u
 #define OFF_PAYLOAD_LENGTH 0x24cu
-#define HEAD_LEN           0x400u
+#define HEAD_LEN	   0x400u
 
-#define BOOT_FLAG   0xaa55u
-#define VERSION_MIN 0x0208u /* has the payload's place */
-#define XLF_64      1u
+#define BOOT_FLAG	   0xaa55u
+#define VERSION_MIN	   0x0208u /* has the payload's place */
+#define XLF_64		   1u
 
-#define LZ4_LEGACY_MAGIC 0x184c2102u
-#define LZ4_LEGACY_CHUNK (8u << 20)
-#define XZ_MEMORY_MAX    (256ull << 20) /* dictionary and all */
+#define LZ4_LEGACY_MAGIC   0x184c2102u
+#define LZ4_LEGACY_CHUNK   (8u << 20)
+#define XZ_MEMORY_MAX	   (256ull << 20) /* dictionary and all */
 
 struct payload {
 	const uint8_t *in;
@@ -67,11 +67,14 @@ bool bzimage_is(const struct image_src *src)
 	       !memcmp(b + OFF_HEADER, "HdrS", 4);
 }
 
-/* ---- unpackers: 0 when out_len bytes came out, else -EBADMSG or -ENOMEM ------------------------- */
+/* ---- unpackers: 0 when out_len bytes came out, else -EBADMSG or -ENOMEM -------------------------
+ */
 static int unpack_gzip(const struct payload *p)
 {
-	z_stream z = {.next_in = p->in, .avail_in = (uInt)p->in_len,
-		      .next_out = p->out, .avail_out = (uInt)p->out_len};
+	z_stream z = {.next_in = p->in,
+		      .avail_in = (uInt)p->in_len,
+		      .next_out = p->out,
+		      .avail_out = (uInt)p->out_len};
 	int rc;
 
 	if (inflateInit2(&z, 16 + MAX_WBITS) != Z_OK)
@@ -85,8 +88,8 @@ static int unpack_xz(const struct payload *p)
 {
 	uint64_t memory = XZ_MEMORY_MAX;
 	size_t in = 0, out = 0;
-	lzma_ret rc = lzma_stream_buffer_decode(&memory, 0, NULL, p->in, &in, p->in_len, p->out, &out,
-						p->out_len);
+	lzma_ret rc = lzma_stream_buffer_decode(&memory, 0, NULL, p->in, &in, p->in_len, p->out,
+						&out, p->out_len);
 
 	if (rc == LZMA_MEM_ERROR)
 		return -ENOMEM;
@@ -116,9 +119,11 @@ static int unpack_lz4(const struct payload *p)
 		at += 4;
 		if (len == LZ4_LEGACY_MAGIC)
 			continue; /* concatenated streams */
-		if (!len || len > p->in_len - at || len > (uint32_t)LZ4_compressBound(LZ4_LEGACY_CHUNK))
+		if (!len || len > p->in_len - at ||
+		    len > (uint32_t)LZ4_compressBound(LZ4_LEGACY_CHUNK))
 			return -EBADMSG;
-		n = LZ4_decompress_safe((const char *)p->in + at, (char *)p->out + out, (int)len, (int)room);
+		n = LZ4_decompress_safe((const char *)p->in + at, (char *)p->out + out, (int)len,
+					(int)room);
 		if (n <= 0)
 			return -EBADMSG;
 		at += len;
@@ -127,27 +132,29 @@ static int unpack_lz4(const struct payload *p)
 	return 0;
 }
 
-/* ---- formats ----------------------------------------------------------------------------------- */
+/* ---- formats -----------------------------------------------------------------------------------
+ */
 static const struct format {
 	const char *name;
 	uint8_t magic[6];
 	unsigned magic_len;
 	int (*unpack)(const struct payload *p); /* NULL: known, and not supported */
-	bool own_size; /* the size at the end is part of the stream */
+	bool own_size;				/* the size at the end is part of the stream */
 } formats[] = {
-	{"gzip", {0x1f, 0x8b}, 2, unpack_gzip, true},
-	{"xz", {0xfd, '7', 'z', 'X', 'Z', 0}, 6, unpack_xz, false},
-	{"zstd", {0x28, 0xb5, 0x2f, 0xfd}, 4, unpack_zstd, false},
-	{"lz4", {0x02, 0x21, 0x4c, 0x18}, 4, unpack_lz4, false},
-	{"bzip2", {'B', 'Z', 'h'}, 3, NULL, false},
-	{"lzma", {0x5d, 0, 0}, 3, NULL, false},
-	{"lzo", {0x89, 'L', 'Z', 'O', 0}, 5, NULL, false},
+    {"gzip", {0x1f, 0x8b}, 2, unpack_gzip, true},
+    {"xz", {0xfd, '7', 'z', 'X', 'Z', 0}, 6, unpack_xz, false},
+    {"zstd", {0x28, 0xb5, 0x2f, 0xfd}, 4, unpack_zstd, false},
+    {"lz4", {0x02, 0x21, 0x4c, 0x18}, 4, unpack_lz4, false},
+    {"bzip2", {'B', 'Z', 'h'}, 3, NULL, false},
+    {"lzma", {0x5d, 0, 0}, 3, NULL, false},
+    {"lzo", {0x89, 'L', 'Z', 'O', 0}, 5, NULL, false},
 };
 
 static const struct format *find_format(const uint8_t *in, size_t len)
 {
 	for (size_t i = 0; i < ARRAY_LEN(formats); i++) {
-		if (len >= formats[i].magic_len && !memcmp(in, formats[i].magic, formats[i].magic_len))
+		if (len >= formats[i].magic_len &&
+		    !memcmp(in, formats[i].magic, formats[i].magic_len))
 			return &formats[i];
 	}
 	return NULL;
@@ -167,7 +174,8 @@ static int unpack_and_load(const struct gmem *mem, const struct payload *p, cons
 	if (rc == -ENOMEM)
 		return err_set(e, rc, "kernel '%s': out of memory while unpacking it", name);
 	if (rc < 0)
-		return err_set(e, -ENOEXEC, "kernel '%s': its %s payload is damaged", name, f->name);
+		return err_set(e, -ENOEXEC, "kernel '%s': its %s payload is damaged", name,
+			       f->name);
 	if (!elf_is(&elf))
 		return bad(name, e, "its payload is not an ELF file");
 	return elf_load(mem, &elf, name, ret, e);
@@ -189,16 +197,20 @@ static int load_payload(const struct gmem *mem, const uint8_t *in, size_t in_len
 	if (!f)
 		return bad(name, e, "its payload is compressed in a way that is not known here");
 	if (!f->unpack)
-		return err_set(e, -ENOTSUP, "kernel '%s': its payload is compressed with %s; gzip, xz, zstd and "
-			       "lz4 are supported", name, f->name);
+		return err_set(e, -ENOTSUP,
+			       "kernel '%s': its payload is compressed with %s; gzip, xz, zstd and "
+			       "lz4 are supported",
+			       name, f->name);
 	if (in_len < 16)
 		return bad(name, e, "its payload is cut off");
 	p.out_len = load32(in + in_len - 4);
 	if (!f->own_size)
 		p.in_len -= 4;
 	if (!p.out_len || p.out_len > IMAGE_UNPACKED_MAX)
-		return err_set(e, -ENOEXEC, "kernel '%s': says that it unpacks to %zu bytes; at most %llu are "
-			       "accepted", name, p.out_len, IMAGE_UNPACKED_MAX);
+		return err_set(e, -ENOEXEC,
+			       "kernel '%s': says that it unpacks to %zu bytes; at most %llu are "
+			       "accepted",
+			       name, p.out_len, IMAGE_UNPACKED_MAX);
 	out = mmap(NULL, p.out_len, PROT_READ | PROT_WRITE,
 		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (out == MAP_FAILED)
@@ -210,7 +222,8 @@ static int load_payload(const struct gmem *mem, const uint8_t *in, size_t in_len
 	return rc;
 }
 
-/* The setup header as Linux wants to find it in boot_params: up to where its jump instruction points. */
+/* The setup header as Linux wants to find it in boot_params: up to where its jump instruction
+ * points. */
 static void keep_header(const uint8_t head[HEAD_LEN], struct kernel_image *ret)
 {
 	size_t end = OFF_HEADER + head[OFF_JUMP_LEN];
@@ -231,8 +244,10 @@ int bzimage_load(const struct gmem *mem, const struct image_src *src, const char
 	if (rc < 0)
 		return bad(name, e, "a bzImage that is cut off in its header");
 	if (load16(head + OFF_VERSION) < VERSION_MIN)
-		return err_set(e, -ENOTSUP, "kernel '%s': a bzImage of boot protocol %u.%02u; 2.08 or newer is "
-			       "needed", name, head[OFF_VERSION + 1], head[OFF_VERSION]);
+		return err_set(e, -ENOTSUP,
+			       "kernel '%s': a bzImage of boot protocol %u.%02u; 2.08 or newer is "
+			       "needed",
+			       name, head[OFF_VERSION + 1], head[OFF_VERSION]);
 	if (load16(head + OFF_VERSION) >= 0x020c && !(load16(head + OFF_XLOADFLAGS) & XLF_64))
 		return bad(name, e, "a 32-bit kernel; only 64-bit ones can be booted");
 	/* All three are at most 32 bits wide: no sum here overflows 64. */

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * ELF kernels: Linux's vmlinux through its 64-bit entry, and PVH kernels through the address in their
- * Xen note (XEN_ELFNOTE_PHYS32_ENTRY, xen/include/public/elfnote.h).
+ * ELF kernels: Linux's vmlinux through its 64-bit entry, and PVH kernels through the address in
+ * their Xen note (XEN_ELFNOTE_PHYS32_ENTRY, xen/include/public/elfnote.h).
  *
- * A vmlinux usually has both. The rule: who carries a note of owner "Linux" (the build salt, in every
- * vmlinux since 4.19) and is 64-bit goes through the 64-bit entry, since only that takes a device tree; else
- * who has the Xen note is PVH; else a 64-bit file goes through e_entry as Linux does.
+ * A vmlinux usually has both. The rule: who carries a note of owner "Linux" (the build salt, in
+ * every vmlinux since 4.19) and is 64-bit goes through the 64-bit entry, since only that takes a
+ * device tree; else who has the Xen note is PVH; else a 64-bit file goes through e_entry as Linux
+ * does.
  *
  * Segments are read straight into guest memory. Fresh guest memory is zeros, so that what is beyond
  * p_filesz is not touched.
@@ -21,11 +22,11 @@
 #include "base/fd.h"
 #include "vmm/memmap.h"
 
-#define PHDRS_MAX 128u
-#define NOTES_MAX (1u << 20)
+#define PHDRS_MAX	      128u
+#define NOTES_MAX	      (1u << 20)
 #define NOTE_XEN_PHYS32_ENTRY 18u
 #define NOTE_LINUX_BUILD_SALT 0x100u
-#define LINUX_CMDLINE_MAX 2047u /* COMMAND_LINE_SIZE of x86, without the NUL */
+#define LINUX_CMDLINE_MAX     2047u /* COMMAND_LINE_SIZE of x86, without the NUL */
 
 /* Kernels of ours say in the salt note that they take a device tree: no need to search for it. */
 #define SALT_FDT "husk-fdt"
@@ -102,15 +103,18 @@ static int read_header(struct elf *elf, const struct image_src *src, struct err 
 	rc = image_read(src, 0, id, sizeof(id));
 	if (rc < 0)
 		return bad(elf, e, "its ELF header is cut off");
-	if (id[EI_DATA] != ELFDATA2LSB || (id[EI_CLASS] != ELFCLASS64 && id[EI_CLASS] != ELFCLASS32))
+	if (id[EI_DATA] != ELFDATA2LSB ||
+	    (id[EI_CLASS] != ELFCLASS64 && id[EI_CLASS] != ELFCLASS32))
 		return bad(elf, e, "not a little-endian ELF file");
 	elf->is64 = id[EI_CLASS] == ELFCLASS64;
-	rc = elf->is64 ? image_read(src, 0, &h64, sizeof(h64)) : image_read(src, 0, &h32, sizeof(h32));
+	rc = elf->is64 ? image_read(src, 0, &h64, sizeof(h64))
+		       : image_read(src, 0, &h32, sizeof(h32));
 	if (rc < 0)
 		return bad(elf, e, "its ELF header is cut off");
 	machine = elf->is64 ? h64.e_machine : h32.e_machine;
 	if (machine != EM_X86_64 && machine != EM_386)
-		return err_set(e, -ENOEXEC, "kernel '%s': made for another architecture (ELF machine %u)",
+		return err_set(e, -ENOEXEC,
+			       "kernel '%s': made for another architecture (ELF machine %u)",
 			       elf->name, machine);
 	elf->entry = elf->is64 ? h64.e_entry : h32.e_entry;
 	phoff = elf->is64 ? h64.e_phoff : h32.e_phoff;
@@ -119,7 +123,8 @@ static int read_header(struct elf *elf, const struct image_src *src, struct err 
 	if (!elf->phnum)
 		return bad(elf, e, "an ELF file without program headers (not linked?)");
 	if (elf->phnum > PHDRS_MAX)
-		return err_set(e, -ENOEXEC, "kernel '%s': %u program headers; at most %u are accepted",
+		return err_set(e, -ENOEXEC,
+			       "kernel '%s': %u program headers; at most %u are accepted",
 			       elf->name, elf->phnum, PHDRS_MAX);
 	if (phentsize != (elf->is64 ? sizeof(Elf64_Phdr) : sizeof(Elf32_Phdr)))
 		return bad(elf, e, "its program headers have the wrong size");
@@ -146,7 +151,8 @@ static void take_note(struct elf *elf, const char *owner, uint32_t owner_len, ui
 	}
 }
 
-/* Each round takes at least the 12 bytes of a note's head, and everything is compared by subtraction. */
+/* Each round takes at least the 12 bytes of a note's head, and everything is compared by
+ * subtraction. */
 static int walk_notes(struct elf *elf, const uint8_t *p, size_t left, size_t align)
 {
 	while (left >= sizeof(Elf64_Nhdr)) {
@@ -207,13 +213,16 @@ static int load_segment(const struct elf *elf, const struct gmem *mem, const str
 	if (__builtin_add_overflow(ph->p_paddr, ph->p_memsz, &end))
 		return bad(elf, e, "a segment wraps around the end of memory");
 	if (ph->p_paddr < GPA_KERNEL_MIN)
-		return err_set(e, -ENOEXEC, "kernel '%s': wants to be loaded at 0x%llx; below 1 MiB is not "
-			       "possible", elf->name, (unsigned long long)ph->p_paddr);
+		return err_set(e, -ENOEXEC,
+			       "kernel '%s': wants to be loaded at 0x%llx; below 1 MiB is not "
+			       "possible",
+			       elf->name, (unsigned long long)ph->p_paddr);
 	to = gmem_map(mem, ph->p_paddr, ph->p_memsz, 1, true);
 	if (!to)
-		return err_set(e, -ENOMEM, "kernel '%s': does not fit into the guest's memory: it needs "
-			       "0x%llx to 0x%llx", elf->name, (unsigned long long)ph->p_paddr,
-			       (unsigned long long)end);
+		return err_set(e, -ENOMEM,
+			       "kernel '%s': does not fit into the guest's memory: it needs "
+			       "0x%llx to 0x%llx",
+			       elf->name, (unsigned long long)ph->p_paddr, (unsigned long long)end);
 	rc = image_read(src, ph->p_offset, to, ph->p_filesz);
 	if (rc == -ENODATA)
 		return bad(elf, e, "a segment lies outside of the file (is the file cut off?)");

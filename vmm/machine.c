@@ -2,10 +2,10 @@
 /*
  * A machine's life. See machine.h for the contract.
  *
- * The end, which may begin on any thread: the first reason is kept, all vCPUs are told to leave. The loop
- * goes on meanwhile, since a vCPU may be waiting in loop_call(). The last vCPU thread to leave wakes the
- * loop, which joins them, takes what the guest said last out of the rings, stops the devices, waits for
- * them to drain, and only then says ended().
+ * The end, which may begin on any thread: the first reason is kept, all vCPUs are told to leave.
+ * The loop goes on meanwhile, since a vCPU may be waiting in loop_call(). The last vCPU thread to
+ * leave wakes the loop, which joins them, takes what the guest said last out of the rings, stops
+ * the devices, waits for them to drain, and only then says ended().
  */
 #include "vmm/machine_priv.h"
 
@@ -28,8 +28,9 @@
  * random.trust_cpu=on, and the seed: no waiting for entropy
  * rcupdate.rcu_expedited=1  boot does not sit out grace periods
  */
-static const char cmdline_common[] = "reboot=k panic=-1 tsc=reliable no_timer_check cryptomgr.notests "
-				     "random.trust_cpu=on rcupdate.rcu_expedited=1";
+static const char cmdline_common[] =
+    "reboot=k panic=-1 tsc=reliable no_timer_check cryptomgr.notests "
+    "random.trust_cpu=on rcupdate.rcu_expedited=1";
 /* With an MP table there is no ACPI and no PCI to look for. */
 static const char cmdline_mptable[] = " acpi=off pci=off";
 /* Do not probe for UARTs that are not there. */
@@ -37,11 +38,13 @@ static const char cmdline_no_serial[] = " 8250.nr_uarts=0";
 
 #define CMDLINE_BUF 8192u
 
-/* ---- making ------------------------------------------------------------------------------------ */
+/* ---- making ------------------------------------------------------------------------------------
+ */
 static int check_config(const struct machine_config *cfg, struct err *e)
 {
 	if (!cfg->cpus || cfg->cpus > MACHINE_CPUS_MAX)
-		return err_set(e, -EINVAL, "%u CPUs: 1 to %u are possible", cfg->cpus, MACHINE_CPUS_MAX);
+		return err_set(e, -EINVAL, "%u CPUs: 1 to %u are possible", cfg->cpus,
+			       MACHINE_CPUS_MAX);
 	if (cfg->memory < MACHINE_MEMORY_MIN || cfg->memory > MEMMAP_RAM_MAX)
 		return err_set(e, -EINVAL, "%llu MiB of memory: %llu to %llu are possible",
 			       (unsigned long long)(cfg->memory >> 20),
@@ -59,7 +62,8 @@ static int make_memory(struct machine *m, struct err *e)
 	int rc = mem_ram(&m->ram, m->cfg.memory);
 
 	if (rc < 0)
-		return err_sys(e, rc, "%llu MiB of guest memory", (unsigned long long)(m->cfg.memory >> 20));
+		return err_sys(e, rc, "%llu MiB of guest memory",
+			       (unsigned long long)(m->cfg.memory >> 20));
 	rc = vm_add_memory(&m->vm, GPA_RAM_LOW, low, m->ram.host, false);
 	if (rc == 0)
 		rc = gmem_add(&m->gmem, GPA_RAM_LOW, low, m->ram.host, false);
@@ -105,10 +109,11 @@ static int load(struct machine *m, const struct machine_config *cfg, struct err 
 		return rc;
 	m->hw = cfg->hw;
 	if (m->hw == MACHINE_HW_AUTO)
-		m->hw = m->image.proto == BOOT_LINUX64 && m->image.has_of ? MACHINE_HW_FDT :
-									    MACHINE_HW_MPTABLE;
+		m->hw = m->image.proto == BOOT_LINUX64 && m->image.has_of ? MACHINE_HW_FDT
+									  : MACHINE_HW_MPTABLE;
 	if (m->hw == MACHINE_HW_FDT && m->image.proto == BOOT_PVH)
-		return err_set(e, -EINVAL, "kernel '%s': a PVH kernel cannot be given a device tree",
+		return err_set(e, -EINVAL,
+			       "kernel '%s': a PVH kernel cannot be given a device tree",
 			       cfg->kernel_name);
 	return 0;
 }
@@ -139,7 +144,8 @@ static int make(struct machine *m, const struct machine_config *cfg, struct err 
 static void on_end(struct loop_work *w);
 static void on_left(struct loop_work *w);
 
-int machine_new(struct machine **ret, const struct machine_config *cfg, struct loop *loop, struct err *e)
+int machine_new(struct machine **ret, const struct machine_config *cfg, struct loop *loop,
+		struct err *e)
 {
 	struct machine *m;
 	int rc = check_config(cfg, e);
@@ -173,7 +179,8 @@ const struct gmem *machine_gmem(const struct machine *m)
 	return &m->gmem;
 }
 
-/* ---- describing -------------------------------------------------------------------------------- */
+/* ---- describing --------------------------------------------------------------------------------
+ */
 static void describe(const struct machine *m, struct hw_desc *hw)
 {
 	memset(hw, 0, sizeof(*hw));
@@ -208,7 +215,8 @@ static int make_cmdline(const struct machine *m, const struct hw_desc *hw, char 
 	len = (size_t)n + (size_t)slots;
 	room = CMDLINE_BUF - len;
 	if (m->cmdline[0] && (size_t)snprintf(buf + len, room, " %s", m->cmdline) >= room)
-		return err_set(e, -E2BIG, "the kernel command line is longer than %u bytes", CMDLINE_BUF - 1);
+		return err_set(e, -E2BIG, "the kernel command line is longer than %u bytes",
+			       CMDLINE_BUF - 1);
 	return 0;
 }
 
@@ -262,7 +270,8 @@ static int prepare_boot(struct machine *m, struct boot_regs *regs, struct err *e
 	return rc < 0 ? err_wrap(e, "kernel '%s'", m->kernel_name) : 0;
 }
 
-/* ---- running ----------------------------------------------------------------------------------- */
+/* ---- running -----------------------------------------------------------------------------------
+ */
 static void vcpu_eoi(void *ctx, uint8_t vector)
 {
 	struct machine *m = ctx;
@@ -309,8 +318,8 @@ static void stop_vcpus(struct machine *m)
 }
 
 /*
- * The boot processor comes last: the others wait for its start-up interrupt inside KVM, so that they can be
- * joined here when something fails.
+ * The boot processor comes last: the others wait for its start-up interrupt inside KVM, so that
+ * they can be joined here when something fails.
  */
 static int start_threads(struct machine *m, struct err *e)
 {
@@ -351,7 +360,8 @@ int machine_start(struct machine *m, struct err *e)
 	return 0;
 }
 
-/* ---- ending ------------------------------------------------------------------------------------ */
+/* ---- ending ------------------------------------------------------------------------------------
+ */
 void machine_end(struct machine *m, enum machine_end why, int status, const char *msg)
 {
 	bool first;
@@ -362,7 +372,8 @@ void machine_end(struct machine *m, enum machine_end why, int status, const char
 		m->why = why;
 		m->status = status;
 		if (msg)
-			(void)snprintf(m->msg, sizeof(m->msg), "kernel '%.200s': %s", m->kernel_name, msg);
+			(void)snprintf(m->msg, sizeof(m->msg), "kernel '%.200s': %s",
+				       m->kernel_name, msg);
 	}
 	(void)pthread_mutex_unlock(&m->end_lock);
 	if (!first)

@@ -2,8 +2,8 @@
 /*
  * Virtio slots and pmem windows of a machine. See machine.h.
  *
- * A slot's queue notifications come as one eventfd for all of its queues: a kick looks at each, which costs
- * less than another eventfd for every queue. Loop thread, but for the register windows.
+ * A slot's queue notifications come as one eventfd for all of its queues: a kick looks at each,
+ * which costs less than another eventfd for every queue. Loop thread, but for the register windows.
  */
 #include "vmm/machine_priv.h"
 
@@ -109,7 +109,8 @@ int machine_plug(struct machine *m, struct virtio_dev *dev, unsigned *ret_slot, 
 		rc = fill_slot(m, &m->slot[n], dev);
 	if (rc < 0) {
 		if (n == windows)
-			err_set(e, rc, "device %s: all %u virtio slots are in use", dev->name, windows);
+			err_set(e, rc, "device %s: all %u virtio slots are in use", dev->name,
+				windows);
 		else
 			err_sys(e, rc, "device %s: slot %u", dev->name, n);
 		virtio_free(dev);
@@ -128,13 +129,16 @@ int machine_add_slots(struct machine *m, struct err *e)
 	while (used < MACHINE_SLOTS_MAX && m->slot[used].used)
 		used++;
 	if (m->cfg.spare_slots > MACHINE_SLOTS_MAX - used)
-		return err_set(e, -ENOSPC, "%u devices and %u spare slots are more than the %u that there are",
+		return err_set(e, -ENOSPC,
+			       "%u devices and %u spare slots are more than the %u that there are",
 			       used, m->cfg.spare_slots, MACHINE_SLOTS_MAX);
 	m->slot_cnt = used + m->cfg.spare_slots;
 	for (unsigned i = 0; rc == 0 && i < m->slot_cnt; i++)
-		rc = bus_add(&m->mmio, machine_slot_gpa(m, i), VMMIO_WINDOW, &slot_ops, &m->slot[i]);
+		rc =
+		    bus_add(&m->mmio, machine_slot_gpa(m, i), VMMIO_WINDOW, &slot_ops, &m->slot[i]);
 	/* Each pin costs Linux some 16 accesses, which are exits: no more of them than are used. */
-	ioapic_set_pins(&m->ioapic, MAX(IRQ_SERIAL, m->slot_cnt ? hw_slot_pin(m->slot_cnt - 1) : 0) + 1);
+	ioapic_set_pins(&m->ioapic,
+			MAX(IRQ_SERIAL, m->slot_cnt ? hw_slot_pin(m->slot_cnt - 1) : 0) + 1);
 	return rc ? err_sys(e, rc, "virtio slots") : 0;
 }
 
@@ -192,7 +196,8 @@ void machine_free_slots(struct machine *m)
 	}
 }
 
-/* ---- pmem -------------------------------------------------------------------------------------- */
+/* ---- pmem --------------------------------------------------------------------------------------
+ */
 static void drop_read(void *ctx, uint64_t off, void *buf, unsigned len)
 {
 	(void)ctx;
@@ -258,9 +263,11 @@ int machine_pmem(struct machine *m, int fd, const char *name, bool readonly, str
 		return err_sys(e, rc, "pmem '%s'", name);
 	}
 	if (!S_ISREG(st.st_mode) || st.st_size <= 0)
-		return err_set(e, -EINVAL, "pmem '%s': not a regular file with something in it", name);
+		return err_set(e, -EINVAL, "pmem '%s': not a regular file with something in it",
+			       name);
 	if (!readonly && st.st_size % (off_t)PMEM_ALIGN)
-		return err_set(e, -EINVAL, "pmem '%s': to be writable its length must be a multiple of 2 MiB",
+		return err_set(e, -EINVAL,
+			       "pmem '%s': to be writable its length must be a multiple of 2 MiB",
 			       name);
 	*w = (struct pmem_window){.gpa = m->pmem_next, .readonly = readonly};
 	rc = map_window(m, w, fd, (uint64_t)st.st_size);

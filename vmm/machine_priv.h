@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The inside of a machine, shared by machine.c (life), machine_dev.c (slots, windows) and machine_regs.c (registers).
+ * The inside of a machine, shared by machine.c (life), machine_dev.c (slots, windows) and
+ * machine_regs.c (registers).
  */
 #ifndef HUSK_VMM_MACHINE_PRIV_H
 #define HUSK_VMM_MACHINE_PRIV_H
@@ -35,7 +36,8 @@ struct pmem_window {
 };
 
 struct machine {
-	struct machine_config cfg; /* strings and descriptors in it are not valid after machine_new() */
+	struct machine_config
+	    cfg; /* strings and descriptors in it are not valid after machine_new() */
 	char *kernel_name, *cmdline;
 	struct loop *loop;
 	struct vm vm;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The registers of the machine itself (abi.h): resets, exit status, markers, power, panic, and the glue of
- * serial port and IO-APIC. vCPU threads come in here.
+ * The registers of the machine itself (abi.h): resets, exit status, markers, power, panic, and the
+ * glue of serial port and IO-APIC. vCPU threads come in here.
  */
 #include "vmm/machine_priv.h"
 
@@ -18,7 +18,8 @@ static void read_zero(void *ctx, uint64_t off, void *buf, unsigned len)
 	memset(buf, 0, len);
 }
 
-/* ---- ports ------------------------------------------------------------------------------------- */
+/* ---- ports -------------------------------------------------------------------------------------
+ */
 static void exit_write(void *ctx, uint64_t off, const void *buf, unsigned len)
 {
 	(void)off;
@@ -67,7 +68,8 @@ static void reset_ctl_write(void *ctx, uint64_t off, const void *buf, unsigned l
 }
 static const struct bus_ops reset_ctl_ops = {.read = read_zero, .write = reset_ctl_write};
 
-/* ---- MMIO -------------------------------------------------------------------------------------- */
+/* ---- MMIO --------------------------------------------------------------------------------------
+ */
 static void boot_mark_write(void *ctx, uint64_t off, const void *buf, unsigned len)
 {
 	struct machine *m = ctx;
@@ -107,7 +109,8 @@ static void panic_write(void *ctx, uint64_t off, const void *buf, unsigned len)
 }
 static const struct bus_ops panic_ops = {.read = panic_read, .write = panic_write};
 
-/* ---- serial port ------------------------------------------------------------------------------- */
+/* ---- serial port -------------------------------------------------------------------------------
+ */
 static void port_read(void *ctx, uint64_t off, void *buf, unsigned len)
 {
 	struct machine *m = ctx;
@@ -156,14 +159,15 @@ static void serial_room(void *ctx)
 		m->cfg.serial_room(m->cfg.ctx);
 }
 static const struct serial_ops serial_machine_ops = {
-	.output = serial_out, .irq = serial_irq, .room = serial_room};
+    .output = serial_out, .irq = serial_irq, .room = serial_room};
 
 size_t machine_serial_in(struct machine *m, const void *buf, size_t len)
 {
 	return m->has_serial ? serial_input(&m->serial, buf, len) : 0;
 }
 
-/* ---- IO-APIC ----------------------------------------------------------------------------------- */
+/* ---- IO-APIC -----------------------------------------------------------------------------------
+ */
 static void window_read(void *ctx, uint64_t off, void *buf, unsigned len)
 {
 	struct machine *m = ctx;
@@ -201,7 +205,8 @@ static void routes(void *ctx, const uint64_t entry[IOAPIC_PINS])
 }
 static const struct ioapic_ops ioapic_machine_ops = {.deliver = deliver, .routes = routes};
 
-/* ---- all together ------------------------------------------------------------------------------ */
+/* ---- all together ------------------------------------------------------------------------------
+ */
 int machine_add_registers(struct machine *m, struct err *e)
 {
 	int rc = 0;

@@ -2,8 +2,8 @@
 /*
  * Host mappings for guest memory. See mem.h.
  *
- * RAM is private anonymous memory that nobody has touched: it costs nothing until the guest uses it.
- * A memfd would be slower to fault and would be counted as shared.
+ * RAM is private anonymous memory that nobody has touched: it costs nothing until the guest uses
+ * it. A memfd would be slower to fault and would be counted as shared.
  */
 #include "vmm/mem.h"
 

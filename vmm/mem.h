@@ -22,8 +22,8 @@ struct mem_map {
 int mem_ram(struct mem_map *m, uint64_t len) MUST_CHECK;
 
 /*
- * @file_len bytes of @fd from its start, shared with everybody who maps the file, in a window that is
- * rounded up to 2 MiB; behind the file's last page it is zeros. 0 or -errno.
+ * @file_len bytes of @fd from its start, shared with everybody who maps the file, in a window that
+ * is rounded up to 2 MiB; behind the file's last page it is zeros. 0 or -errno.
  */
 int mem_file(struct mem_map *m, int fd, uint64_t file_len, bool readonly) MUST_CHECK;
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The MP table (Intel MultiProcessor Specification 1.4), for kernels without a device tree. See hw.h.
+ * The MP table (Intel MultiProcessor Specification 1.4), for kernels without a device tree. See
+ * hw.h.
  *
- * Floating pointer first, then the configuration table. One ISA bus whose interrupt n is pin n: Linux then
- * uses the pin's number as the interrupt's number, which virtio_mmio.device= wants.
+ * Floating pointer first, then the configuration table. One ISA bus whose interrupt n is pin n:
+ * Linux then uses the pin's number as the interrupt's number, which virtio_mmio.device= wants.
  */
 #include "vmm/hw.h"
 
@@ -56,14 +57,14 @@ _Static_assert(sizeof(struct mp_ioapic) == 8, "IO-APIC");
 _Static_assert(sizeof(struct mp_irq) == 8, "interrupt");
 
 enum { MP_CPU = 0, MP_BUS = 1, MP_IOAPIC = 2, MP_IRQ = 3, MP_LOCAL = 4 };
-#define CPU_ENABLED 1u
-#define CPU_BOOT    2u
-#define IRQ_INT     0u
-#define IRQ_NMI     1u
-#define IRQ_EXTINT  3u
+#define CPU_ENABLED   1u
+#define CPU_BOOT      2u
+#define IRQ_INT	      0u
+#define IRQ_NMI	      1u
+#define IRQ_EXTINT    3u
 #define IRQ_HIGH_EDGE 0x5u /* polarity 01: active high; trigger 01: edge */
-#define APIC_VER    0x14u
-#define ALL_APICS   0xffu
+#define APIC_VER      0x14u
+#define ALL_APICS     0xffu
 
 struct out {
 	uint8_t *p;
@@ -98,19 +99,31 @@ static void put_entries(struct out *o, const struct hw_desc *hw)
 	uint8_t ioapic_id = (uint8_t)hw->cpus;
 
 	for (unsigned i = 0; i < hw->cpus; i++) {
-		struct mp_cpu c = {.type = MP_CPU, .apic_id = (uint8_t)i, .apic_ver = APIC_VER,
+		struct mp_cpu c = {.type = MP_CPU,
+				   .apic_id = (uint8_t)i,
+				   .apic_ver = APIC_VER,
 				   .flags = CPU_ENABLED | (i ? 0 : CPU_BOOT),
-				   .signature = 0x600, .features = 0x201};
+				   .signature = 0x600,
+				   .features = 0x201};
 
 		put(o, &c, sizeof(c));
 	}
 	put(o, &(struct mp_bus){.type = MP_BUS, .id = 0, .name = {'I', 'S', 'A', ' ', ' ', ' '}},
 	    sizeof(struct mp_bus));
-	put(o, &(struct mp_ioapic){.type = MP_IOAPIC, .id = ioapic_id, .ver = 0x11, .flags = 1,
-				   .addr = (uint32_t)GPA_IOAPIC}, sizeof(struct mp_ioapic));
+	put(o,
+	    &(struct mp_ioapic){.type = MP_IOAPIC,
+				.id = ioapic_id,
+				.ver = 0x11,
+				.flags = 1,
+				.addr = (uint32_t)GPA_IOAPIC},
+	    sizeof(struct mp_ioapic));
 	for (unsigned pin = 0; pin < hw->pins; pin++) {
-		struct mp_irq irq = {.type = MP_IRQ, .kind = IRQ_INT, .flags = IRQ_HIGH_EDGE,
-				     .bus_irq = (uint8_t)pin, .apic = ioapic_id, .pin = (uint8_t)pin};
+		struct mp_irq irq = {.type = MP_IRQ,
+				     .kind = IRQ_INT,
+				     .flags = IRQ_HIGH_EDGE,
+				     .bus_irq = (uint8_t)pin,
+				     .apic = ioapic_id,
+				     .pin = (uint8_t)pin};
 
 		put(o, &irq, sizeof(irq));
 	}
@@ -122,11 +135,12 @@ static void put_entries(struct out *o, const struct hw_desc *hw)
 int hw_mptable(const struct hw_desc *hw, uint64_t gpa, void *buf, size_t cap)
 {
 	struct mp_floating fp = {.sig = {'_', 'M', 'P', '_'}, .length = 1, .rev = 4};
-	struct mp_table t = {.sig = {'P', 'C', 'M', 'P'},
-			     .rev = 4,
-			     .oem = {'H', 'U', 'S', 'K', ' ', ' ', ' ', ' '},
-			     .product = {'M', 'I', 'C', 'R', 'O', 'V', 'M', ' ', ' ', ' ', ' ', ' '},
-			     .lapic = (uint32_t)GPA_LAPIC};
+	struct mp_table t = {
+	    .sig = {'P', 'C', 'M', 'P'},
+	    .rev = 4,
+	    .oem = {'H', 'U', 'S', 'K', ' ', ' ', ' ', ' '},
+	    .product = {'M', 'I', 'C', 'R', 'O', 'V', 'M', ' ', ' ', ' ', ' ', ' '},
+	    .lapic = (uint32_t)GPA_LAPIC};
 	size_t head = sizeof(fp) + sizeof(t);
 	struct out o = {.p = buf, .cap = cap, .len = head};
 
@@ -153,8 +167,9 @@ int hw_mptable_cmdline(const struct hw_desc *hw, char *buf, size_t cap)
 	if (cap)
 		buf[0] = 0;
 	for (unsigned i = 0; i < hw->slot_cnt; i++) {
-		int n = snprintf(buf + len, cap - len, " virtio_mmio.device=%u@0x%llx:%u", VMMIO_WINDOW,
-				 (unsigned long long)hw->slot[i].gpa, hw->slot[i].pin);
+		int n =
+		    snprintf(buf + len, cap - len, " virtio_mmio.device=%u@0x%llx:%u", VMMIO_WINDOW,
+			     (unsigned long long)hw->slot[i].gpa, hw->slot[i].pin);
 
 		if (n < 0 || (size_t)n >= cap - len)
 			return -ENOSPC;

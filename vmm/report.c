@@ -12,24 +12,24 @@
 static const struct {
 	const char *key, *text;
 } phases[PHASE_COUNT] = {
-	[PHASE_EXEC] = {"exec", "process started"},
-	[PHASE_CONFIG] = {"config", "configuration read"},
-	[PHASE_CREATE_VM] = {"create_vm", "VM created"},
-	[PHASE_MEMORY] = {"memory", "memory set up"},
-	[PHASE_KERNEL] = {"kernel", "kernel loaded"},
-	[PHASE_RUN] = {"run", "first KVM_RUN"},
-	[PHASE_ENTRY] = {"entry", "kernel entry (marker)"},
-	[PHASE_CONSOLE] = {"console", "first console byte"},
-	[PHASE_INIT] = {"init", "init runs (marker)"},
-	[PHASE_AGENT] = {"agent", "agent answered"},
-	[PHASE_PROCESS] = {"process", "process started"},
-	[PHASE_OUTPUT] = {"output", "first output byte"},
-	[PHASE_EXIT] = {"exit", "guest ended"},
+    [PHASE_EXEC] = {"exec", "process started"},
+    [PHASE_CONFIG] = {"config", "configuration read"},
+    [PHASE_CREATE_VM] = {"create_vm", "VM created"},
+    [PHASE_MEMORY] = {"memory", "memory set up"},
+    [PHASE_KERNEL] = {"kernel", "kernel loaded"},
+    [PHASE_RUN] = {"run", "first KVM_RUN"},
+    [PHASE_ENTRY] = {"entry", "kernel entry (marker)"},
+    [PHASE_CONSOLE] = {"console", "first console byte"},
+    [PHASE_INIT] = {"init", "init runs (marker)"},
+    [PHASE_AGENT] = {"agent", "agent answered"},
+    [PHASE_PROCESS] = {"process", "process started"},
+    [PHASE_OUTPUT] = {"output", "first output byte"},
+    [PHASE_EXIT] = {"exit", "guest ended"},
 };
 
 static const char *const exits[REPORT_EXIT_COUNT] = {
-	[REPORT_IO] = "io",	  [REPORT_MMIO] = "mmio",   [REPORT_EOI] = "eoi",
-	[REPORT_INTR] = "intr", [REPORT_OTHER] = "other",
+    [REPORT_IO] = "io",	    [REPORT_MMIO] = "mmio",   [REPORT_EOI] = "eoi",
+    [REPORT_INTR] = "intr", [REPORT_OTHER] = "other",
 };
 
 void report_stamp_at(struct report *r, enum report_phase p, uint64_t ns)

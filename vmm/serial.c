@@ -45,11 +45,9 @@ static void update(struct serial *s)
 
 static unsigned rx_room(const struct serial *s)
 {
-	unsigned size = s->fifo_on ? SERIAL_FIFO : 1;
+	bool listens = s->fifo_on && (s->ier & UART_IER_RDI);
 
-	if (!(s->ier & UART_IER_RDI) && !(s->mcr & UART_MCR_LOOP))
-		return 0;
-	return s->rx_cnt < size ? size - s->rx_cnt : 0;
+	return listens || (s->mcr & UART_MCR_LOOP) ? SERIAL_FIFO - s->rx_cnt : 0;
 }
 
 static void rx_put(struct serial *s, uint8_t c)
@@ -152,7 +150,8 @@ static void reg_write(struct serial *s, unsigned reg, uint8_t v)
 		s->ier = v & 0x0f;
 		break;
 	case UART_FCR:
-		/* A real one empties itself when the mode changes, too, and loses what was typed early. */
+		/* A real one empties itself when the mode changes, too, and loses what was typed
+		 * early. */
 		if (v & UART_FCR_CLEAR_RCVR)
 			s->rx_cnt = 0;
 		s->fifo_on = v & UART_FCR_ENABLE_FIFO;

@@ -3,10 +3,11 @@
  * A 16550A UART: enough for Linux's 8250 driver to print, and to be typed at, with interrupts. Only
  * there when asked for.
  *
- * Transmission is instant: THRE and TEMT are always set. Reception goes through a FIFO of the size of the
- * real one, and begins when the guest enables the receiver's interrupt: what comes earlier would be thrown
- * away by its driver. Who feeds it is told when there is room again. Any thread; a lock of its own. Callbacks run
- * under it and must not come back here, except room(), which runs without it.
+ * Transmission is instant: THRE and TEMT are always set. Reception goes through a FIFO of the size
+ * of the real one, and begins when the guest has enabled the receiver's interrupt and the FIFO:
+ * what comes earlier its driver throws away. Who feeds it is told when there is room again. Any
+ * thread; a lock of its own. Callbacks run under it and must not come back here, except room(),
+ * which runs without it.
  */
 #ifndef HUSK_VMM_SERIAL_H
 #define HUSK_VMM_SERIAL_H
@@ -20,7 +21,7 @@
 
 struct serial_ops {
 	void (*output)(void *ctx, const void *buf, size_t len); /* vCPU thread */
-	void (*irq)(void *ctx);                                 /* a rising edge; any thread */
+	void (*irq)(void *ctx);					/* a rising edge; any thread */
 	void (*room)(void *ctx); /* takes input again after a short count; vCPU thread; optional */
 };
 
@@ -31,8 +32,8 @@ struct serial {
 	uint8_t ier, lcr, mcr, scr, dll, dlm;
 	bool fifo_on;
 	bool thre_pending; /* the transmitter-empty interrupt has not been acknowledged */
-	bool line;         /* the interrupt output */
-	bool was_full; /* did not take all of an input */
+	bool line;	   /* the interrupt output */
+	bool was_full;	   /* did not take all of an input */
 	uint8_t rx[SERIAL_FIFO];
 	unsigned rx_head, rx_cnt;
 };

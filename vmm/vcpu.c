@@ -2,9 +2,9 @@
 /*
  * vCPUs. See vcpu.h.
  *
- * Stopping: sh->stop is set, then immediate_exit, then the signal is sent. The thread sees the flag before
- * the next KVM_RUN; if it is about to enter it, immediate_exit makes that return; if it is inside, the
- * signal does.
+ * Stopping: sh->stop is set, then immediate_exit, then the signal is sent. The thread sees the flag
+ * before the next KVM_RUN; if it is about to enter it, immediate_exit makes that return; if it is
+ * inside, the signal does.
  */
 #include "vmm/vcpu.h"
 
@@ -17,12 +17,12 @@
 #include "vmm/memmap.h"
 
 /* No signal handler needs more, and a guest cannot make us nest. */
-#define STACK_SIZE (256u << 10)
+#define STACK_SIZE	     (256u << 10)
 
 #define MSR_IA32_MISC_ENABLE 0x1a0u
 #define MISC_FAST_STRING     1ull
 #define MSR_MTRR_DEF_TYPE    0x2ffu
-#define MTRR_ENABLED_WB      0x806ull
+#define MTRR_ENABLED_WB	     0x806ull
 
 static int set_msrs(const struct vcpu *v)
 {
@@ -30,10 +30,10 @@ static int set_msrs(const struct vcpu *v)
 		struct kvm_msrs head;
 		struct kvm_msr_entry e[2];
 	} m = {
-		.head.nmsrs = 2,
-		/* As firmware leaves them: without, Linux gives up fast string moves and PAT. */
-		.e = {{.index = MSR_IA32_MISC_ENABLE, .data = MISC_FAST_STRING},
-		      {.index = MSR_MTRR_DEF_TYPE, .data = MTRR_ENABLED_WB}},
+	    .head.nmsrs = 2,
+	    /* As firmware leaves them: without, Linux gives up fast string moves and PAT. */
+	    .e = {{.index = MSR_IA32_MISC_ENABLE, .data = MISC_FAST_STRING},
+		  {.index = MSR_MTRR_DEF_TYPE, .data = MTRR_ENABLED_WB}},
 	};
 	int rc = kvm_call(v->fd, KVM_SET_MSRS, &m.head);
 
@@ -132,17 +132,22 @@ static void end_failed(struct vcpu *v)
 
 	switch (run->exit_reason) {
 	case KVM_EXIT_INTERNAL_ERROR:
-		(void)snprintf(msg, sizeof(msg), "KVM cannot execute guest kernel code on this host "
-			       "(internal error %u); 'vmm check' tells more", run->internal.suberror);
+		(void)snprintf(msg, sizeof(msg),
+			       "KVM cannot execute guest kernel code on this host "
+			       "(internal error %u); 'vmm check' tells more",
+			       run->internal.suberror);
 		break;
 	case KVM_EXIT_FAIL_ENTRY:
-		(void)snprintf(msg, sizeof(msg), "KVM cannot enter the guest on this host (hardware reason "
+		(void)snprintf(msg, sizeof(msg),
+			       "KVM cannot enter the guest on this host (hardware reason "
 			       "0x%llx); 'vmm check' tells more",
 			       (unsigned long long)run->fail_entry.hardware_entry_failure_reason);
 		break;
 	default:
-		(void)snprintf(msg, sizeof(msg), "KVM stopped the guest for a reason that this machine does "
-			       "not know (exit %u)", run->exit_reason);
+		(void)snprintf(msg, sizeof(msg),
+			       "KVM stopped the guest for a reason that this machine does "
+			       "not know (exit %u)",
+			       run->exit_reason);
 		break;
 	}
 	end(v, MACHINE_FAILED, msg);
@@ -203,7 +208,8 @@ static void run_failed(struct vcpu *v, int err)
 	char msg[160];
 
 	if (err == EFAULT)
-		(void)snprintf(msg, sizeof(msg), "memory behind the guest is gone: a file that is mapped into it "
+		(void)snprintf(msg, sizeof(msg),
+			       "memory behind the guest is gone: a file that is mapped into it "
 			       "was cut off, or the host is out of memory");
 	else
 		(void)snprintf(msg, sizeof(msg), "KVM_RUN: %s", strerrordesc_np(err));

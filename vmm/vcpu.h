@@ -2,9 +2,9 @@
 /*
  * A vCPU: its descriptor, its thread, and the loop around KVM_RUN.
  *
- * The thread touches registers only: ports, MMIO windows, the IO-APIC; never rings or buffers. It runs until
- * it is stopped, or until something that happened in it ends the machine; then it says so with left(),
- * which is its last act.
+ * The thread touches registers only: ports, MMIO windows, the IO-APIC; never rings or buffers. It
+ * runs until it is stopped, or until something that happened in it ends the machine; then it says
+ * so with left(), which is its last act.
  */
 #ifndef HUSK_VMM_VCPU_H
 #define HUSK_VMM_VCPU_H

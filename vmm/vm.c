@@ -46,7 +46,8 @@ int vm_open(struct vm *vm, int kvm_fd, struct err *e)
 		return kvm;
 	rc = kvm_call_int(kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
 	if (rc < (int)sizeof(struct kvm_run))
-		return err_set(e, -ENOTSUP, "/dev/kvm: unusable: a vCPU's shared page has %d bytes", rc);
+		return err_set(e, -ENOTSUP, "/dev/kvm: unusable: a vCPU's shared page has %d bytes",
+			       rc);
 	vm->run_size = (unsigned)rc;
 	fd = create_vm(kvm);
 	if (fd < 0)
@@ -72,11 +73,11 @@ void vm_close(struct vm *vm)
 int vm_add_memory(struct vm *vm, uint64_t gpa, uint64_t len, void *host, bool readonly)
 {
 	struct kvm_userspace_memory_region r = {
-		.slot = vm->slots,
-		.flags = readonly ? KVM_MEM_READONLY : 0,
-		.guest_phys_addr = gpa,
-		.memory_size = len,
-		.userspace_addr = (uintptr_t)host,
+	    .slot = vm->slots,
+	    .flags = readonly ? KVM_MEM_READONLY : 0,
+	    .guest_phys_addr = gpa,
+	    .memory_size = len,
+	    .userspace_addr = (uintptr_t)host,
 	};
 	int rc = kvm_call(vm->fd, KVM_SET_USER_MEMORY_REGION, &r);
 
@@ -90,10 +91,10 @@ int vm_ioeventfd(struct vm *vm, uint64_t gpa, int fd, bool add)
 {
 	/* Length 0 means any width and value; on Intel hosts it needs no instruction decoding. */
 	struct kvm_ioeventfd ev = {
-		.addr = gpa,
-		.len = 0,
-		.fd = fd,
-		.flags = add ? 0 : KVM_IOEVENTFD_FLAG_DEASSIGN,
+	    .addr = gpa,
+	    .len = 0,
+	    .fd = fd,
+	    .flags = add ? 0 : KVM_IOEVENTFD_FLAG_DEASSIGN,
 	};
 
 	return kvm_call(vm->fd, KVM_IOEVENTFD, &ev);
@@ -102,9 +103,9 @@ int vm_ioeventfd(struct vm *vm, uint64_t gpa, int fd, bool add)
 int vm_signal_msi(const struct vm *vm, uint64_t addr, uint32_t data)
 {
 	struct kvm_msi msi = {
-		.address_lo = (uint32_t)addr,
-		.address_hi = (uint32_t)(addr >> 32),
-		.data = data,
+	    .address_lo = (uint32_t)addr,
+	    .address_hi = (uint32_t)(addr >> 32),
+	    .data = data,
 	};
 	int rc = kvm_call(vm->fd, KVM_SIGNAL_MSI, &msi);
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The KVM descriptors of one virtual machine: /dev/kvm, the VM, its memory slots and its interrupts.
+ * The KVM descriptors of one virtual machine: /dev/kvm, the VM, its memory slots and its
+ * interrupts.
  *
- * A KVM descriptor belongs to the address space that made it: no fork in between. Slots are added on
- * one thread; vm_signal_msi() may be called from any.
+ * A KVM descriptor belongs to the address space that made it: no fork in between. Slots are added
+ * on one thread; vm_signal_msi() may be called from any.
  */
 #ifndef HUSK_VMM_VM_H
 #define HUSK_VMM_VM_H
@@ -34,7 +35,7 @@ static inline int kvm_call_int(int fd, unsigned long cmd, unsigned long arg)
 
 struct vm {
 	int kvm_fd, fd;
-	unsigned slots;    /* memory slots in use; never reused */
+	unsigned slots;	   /* memory slots in use; never reused */
 	unsigned run_size; /* bytes of a vCPU's shared page */
 };
 
@@ -48,7 +49,8 @@ int vm_add_memory(struct vm *vm, uint64_t gpa, uint64_t len, void *host, bool re
 /* An eventfd for any write at @gpa, of any width: a queue notification that needs no return. */
 int vm_ioeventfd(struct vm *vm, uint64_t gpa, int fd, bool add) MUST_CHECK;
 
-/* One edge. Returns 0, or -errno. The guest may have masked or disabled what it goes to: not an error. */
+/* One edge. Returns 0, or -errno. The guest may have masked or disabled what it goes to: not an
+ * error. */
 int vm_signal_msi(const struct vm *vm, uint64_t addr, uint32_t data);
 
 /* Tells the kernel what each pin's message is, so that EOIs of level-triggered ones come back. */
