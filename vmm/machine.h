@@ -25,39 +25,42 @@ enum machine_hw { MACHINE_HW_AUTO, MACHINE_HW_FDT, MACHINE_HW_MPTABLE };
 
 enum machine_end {
 	MACHINE_RUNNING,
-	MACHINE_RESET,        /* the guest asked for a reset (port 0x64, port 0xcf9, syscon) */
+	MACHINE_RESET, /* the guest asked for a reset (port 0x64, port 0xcf9, syscon) */
 	MACHINE_POWEROFF,
-	MACHINE_EXIT,         /* the guest handed over a status on the exit port */
-	MACHINE_PANIC,        /* the guest kernel reported a panic */
+	MACHINE_EXIT,	      /* the guest handed over a status on the exit port */
+	MACHINE_PANIC,	      /* the guest kernel reported a panic */
 	MACHINE_TRIPLE_FAULT, /* KVM_EXIT_SHUTDOWN */
 	MACHINE_STOPPED,      /* machine_stop() */
-	MACHINE_FAILED,       /* KVM cannot go on: internal error, failed entry; text in the message */
+	MACHINE_FAILED, /* KVM cannot go on: internal error, failed entry; text in the message */
 };
 
 struct machine_config {
 	/* All descriptors stay the caller's and may be closed after machine_new(). */
-	int kvm_fd;              /* > 0: /dev/kvm, opened before a pivot took its path away;
+	int kvm_fd;		 /* > 0: /dev/kvm, opened before a pivot took its path away;
 				    else machine_new() opens it */
-	int kernel_fd;           /* ELF (64-bit entry or PVH) or bzImage */
+	int kernel_fd;		 /* ELF (64-bit entry or PVH) or bzImage */
 	const char *kernel_name; /* for messages */
-	int initrd_fd;           /* -1 = none */
+	int initrd_fd;		 /* -1 = none */
 	const char *initrd_name;
-	const char *cmdline;     /* what the user appends; the machine adds what it needs itself */
-	unsigned cpus;           /* 1.. */
-	uint64_t memory;         /* bytes, a multiple of 4 KiB; at least MACHINE_MEMORY_MIN */
+	const char *cmdline; /* what the user appends; the machine adds what it needs itself */
+	unsigned cpus;	     /* 1.. */
+	uint64_t memory;     /* bytes, a multiple of 4 KiB; at least MACHINE_MEMORY_MIN */
 	enum machine_hw hw;
-	bool serial;             /* a 16550A at port 0x3f8; output goes to serial_out() */
+	bool serial; /* a 16550A at port 0x3f8; output goes to serial_out() */
 	void (*serial_out)(void *ctx, const void *buf, size_t len); /* vCPU thread */
-	void (*serial_room)(void *ctx); /* the full receiver has room again; vCPU thread; may be NULL */
-	unsigned spare_slots;    /* empty virtio slots beyond those plugged before start */
-	void (*ended)(void *ctx, enum machine_end why, int status, const char *msg); /* loop, once */
+	void (*serial_room)(
+	    void *ctx);	      /* the full receiver has room again; vCPU thread; may be NULL */
+	unsigned spare_slots; /* empty virtio slots beyond those plugged before start */
+	void (*ended)(void *ctx, enum machine_end why, int status,
+		      const char *msg); /* loop, once */
 	void *ctx;
-	struct report *report;   /* phase stamps; may be NULL */
+	struct report *report; /* phase stamps; may be NULL */
 };
 
 #define MACHINE_MEMORY_MIN (16ull << 20)
 #define MACHINE_CPUS_MAX   64u
-#define MACHINE_SLOTS_MAX  22u /* virtio-mmio windows: one IO-APIC pin each; 0 and 4 are not for them */
+#define MACHINE_SLOTS_MAX                                                                          \
+	22u /* virtio-mmio windows: one IO-APIC pin each; 0 and 4 are not for them */
 
 /*
  * Opens /dev/kvm, makes the VM and its memory, and loads the kernel. On failure nothing is left and
@@ -72,13 +75,14 @@ int machine_new(struct machine **ret, const struct machine_config *cfg, struct l
  */
 int machine_plug(struct machine *m, struct virtio_dev *dev, unsigned *ret_slot,
 		 struct err *e) MUST_CHECK;
-/* The slot's register window, which names the guest's platform device ("<gpa in hex>.virtio_mmio"). */
+/* The slot's register window, which names the guest's platform device ("<gpa in hex>.virtio_mmio").
+ */
 uint64_t machine_slot_gpa(const struct machine *m, unsigned slot);
 
 /*
- * Maps a file as persistent memory, before the start. Read-only: a pmem-region of a KVM read-only slot
- * (guest writes are dropped and counted). Writable: a virtio-pmem device whose flush is an fsync. The
- * file's length is rounded up to 2 MiB; @fd stays the caller's.
+ * Maps a file as persistent memory, before the start. Read-only: a pmem-region of a KVM read-only
+ * slot (guest writes are dropped and counted). Writable: a virtio-pmem device whose flush is an
+ * fsync. The file's length is rounded up to 2 MiB; @fd stays the caller's.
  */
 int machine_pmem(struct machine *m, int fd, const char *name, bool readonly,
 		 struct err *e) MUST_CHECK;

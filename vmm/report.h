@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The phase table of a boot, from one monotonic clock (clock_ns), and the returns of KVM_RUN to user
- * space by reason. Stamps are taken once (the first wins) and from any thread.
+ * The phase table of a boot, from one monotonic clock (clock_ns), and the returns of KVM_RUN to
+ * user space by reason. Stamps are taken once (the first wins) and from any thread.
  */
 #ifndef HUSK_VMM_REPORT_H
 #define HUSK_VMM_REPORT_H
@@ -12,20 +12,20 @@
 #include <stdio.h>
 
 enum report_phase {
-	PHASE_EXEC,        /* the process was started: field 22 of /proc/self/stat cannot do better than
-			      10 ms, so: the first instruction of main() */
-	PHASE_CONFIG,      /* command line and files read */
-	PHASE_CREATE_VM,   /* KVM_CREATE_VM returned */
-	PHASE_MEMORY,      /* memory slots set */
-	PHASE_KERNEL,      /* kernel loaded */
-	PHASE_RUN,         /* about to enter KVM_RUN for the first time */
-	PHASE_ENTRY,       /* guest marker: kernel entry (port 0x80, 0x40) */
-	PHASE_CONSOLE,     /* first byte on a console */
-	PHASE_INIT,        /* guest marker: init runs (port 0x80, 0x41) */
-	PHASE_AGENT,       /* the agent answered the handshake */
-	PHASE_PROCESS,     /* the container's process was started */
-	PHASE_OUTPUT,      /* its first output byte */
-	PHASE_EXIT,        /* the guest ended */
+	PHASE_EXEC,   /* the process was started: field 22 of /proc/self/stat cannot do better than
+			 10 ms, so: the first instruction of main() */
+	PHASE_CONFIG, /* command line and files read */
+	PHASE_CREATE_VM, /* KVM_CREATE_VM returned */
+	PHASE_MEMORY,	 /* memory slots set */
+	PHASE_KERNEL,	 /* kernel loaded */
+	PHASE_RUN,	 /* about to enter KVM_RUN for the first time */
+	PHASE_ENTRY,	 /* guest marker: kernel entry (port 0x80, 0x40) */
+	PHASE_CONSOLE,	 /* first byte on a console */
+	PHASE_INIT,	 /* guest marker: init runs (port 0x80, 0x41) */
+	PHASE_AGENT,	 /* the agent answered the handshake */
+	PHASE_PROCESS,	 /* the container's process was started */
+	PHASE_OUTPUT,	 /* its first output byte */
+	PHASE_EXIT,	 /* the guest ended */
 	PHASE_COUNT,
 };
 
