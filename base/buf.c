@@ -30,12 +30,14 @@ void *buf_extend(struct buf *b, size_t n)
 
 	if (__builtin_add_overflow(b->len, n, &need))
 		return NULL;
-	if (need > b->cap - head && head && need <= b->cap) {
+	/* Moving pays when more has been consumed than is left: else each append might move it all.
+	 */
+	if (need > b->cap - head && head >= b->len && need <= b->cap) {
 		memmove(b->base, b->data, b->len);
 		b->data = b->base;
 	} else if (need > b->cap - head) {
 		cap = b->cap ? b->cap : 512;
-		while (cap < need)
+		while (cap < need || (head && cap == b->cap))
 			if (__builtin_mul_overflow(cap, (size_t)2, &cap))
 				return NULL;
 		p = malloc(cap);

@@ -2,19 +2,23 @@
 /*
  * The agent link: framing, handshake, request ids, streams with credits. See link.h.
  *
- * Input is consumed as it comes. Control frames are gathered whole in a buffer that grows to the size
- * that the header announces (at most LINK_CTL_MAX); stream payload is never gathered, it goes to data()
- * in the pieces it arrives in.
+ * Input is consumed as it comes. Control frames are gathered whole in a buffer that grows to the
+ * size that the header announces (at most LINK_CTL_MAX); stream payload is never gathered, it goes
+ * to data() in the pieces it arrives in.
  *
  * A stream, per direction:      sender                                   receiver
  *   credit: LINK_WINDOW   --DATA(n), credit -= n-->   window -= n, data()
  *   credit += n           <--------CREDIT(n)-------   window += n on link_consumed(n)
- *   --EOF--> no DATA after it                         <--CLOSED-- receiver takes no more: DATA is dropped
- * A receiver holds the sender to its window: more than that is a violation. EXIT is a frame like DATA in
- * the sender's order, so it cannot overtake output.
+ *   --EOF--> no DATA after it            <--CLOSED-- receiver takes no more: DATA is dropped
  *
- * Output collects in one buffer per channel. Stream data is accepted only while the I/O buffer is below
- * OUT_SOFT; credits, EOF and EXIT always are (their number is bounded by what was sent before).
+ * A receiver holds the sender to its window: more than that is a violation. EXIT is a frame like DATA
+ * in the sender's order, so it cannot overtake output.
+ *
+ * Output collects in one buffer per channel. Stream data is accepted only while the I/O buffer is
+ * below OUT_SOFT (the last that is accepted may exceed it by one window); credits, EOF and EXIT
+ * always are (their number is bounded by what was sent before).
+ *
+ * A callback may open and close streams, which moves `streams`: no struct stream is used after one.
  */
 #include "mux/link.h"
 
@@ -28,26 +32,36 @@
 #include "base/endian.h"
 #include "base/fd.h"
 
-#define CTL_HDR  16u
-#define IO_HDR   16u
-#define OUT_SOFT (512u << 10)
-#define OUT_HARD (8u << 20) /* a peer that sends and never reads */
+#define CTL_HDR	     16u
+#define IO_HDR	     16u
+#define OUT_SOFT     (512u << 10)
+#define OUT_HARD     (8u << 20)	 /* a peer that sends and never reads */
+#define CTL_OUT_HARD (64u << 20) /* a peer that takes no requests */
+#define REQUESTS_MAX 65536u	 /* unanswered ones */
 
-enum io_type { IO_DATA = 0, IO_EOF = 1, IO_CREDIT = 2, IO_EXIT = 3, IO_CLOSED = 4, IO_TYPE_MAX = 4 };
+enum io_type {
+	IO_DATA = 0,
+	IO_EOF = 1,
+	IO_CREDIT = 2,
+	IO_EXIT = 3,
+	IO_CLOSED = 4,
+	IO_TYPE_MAX = 4
+};
 
 /* Credits are returned in steps, not for each small write. */
 #define CREDIT_STEP (LINK_WINDOW / 4)
 
 struct stream {
 	uint64_t id;
-	uint32_t credit;   /* what we may send */
-	uint32_t window;   /* what the peer may still send */
-	uint32_t owed;     /* consumed and not yet returned */
-	bool wants_write;  /* link_send() was short */
+	uint32_t credit;  /* what we may send */
+	uint32_t window;  /* what the peer may still send */
+	uint32_t owed;	  /* consumed and not yet returned */
+	bool wants_write; /* link_send() was short */
 	bool eof_sent;
 	bool eof_seen;
-	bool peer_closed;  /* the peer takes no more */
-	bool we_closed;    /* we take no more: drop what comes */
+	bool peer_closed; /* the peer takes no more */
+	bool we_closed;	  /* we take no more: drop what comes */
+	bool exited;	  /* host: EXIT has come, nothing may follow it */
 };
 
 struct link {
@@ -56,6 +70,8 @@ struct link {
 	void *ctx;
 	enum { ST_NEW, ST_HELLO, ST_UP, ST_BROKEN } state;
 	uint32_t next_id;
+	uint32_t *asked; /* host: ids without an answer, unordered */
+	size_t asked_cnt, asked_cap;
 
 	uint8_t ctl_hdr[CTL_HDR];
 	size_t ctl_hdr_len;
@@ -68,6 +84,7 @@ struct link {
 	uint32_t io_left; /* payload bytes of the current frame to come */
 	uint8_t io_type;
 	uint64_t io_stream;
+	bool io_drop;	     /* the stream was not open when the frame began */
 	uint8_t io_small[4]; /* payload of CREDIT and EXIT */
 	uint32_t io_small_len;
 
@@ -75,6 +92,8 @@ struct link {
 	struct stream *streams; /* open ones, unordered */
 	size_t stream_cnt, stream_cap;
 	size_t wanting; /* streams with wants_write */
+	size_t wake_at; /* where the next round of wake-ups goes on, so that all get their turn */
+	bool waking;
 };
 
 struct link *link_new(enum link_side side, const struct link_ops *ops, void *ctx)
@@ -99,6 +118,7 @@ void link_free(struct link *l)
 	buf_free(&l->ctl_out);
 	buf_free(&l->io_out);
 	free(l->streams);
+	free(l->asked);
 	free(l);
 }
 
@@ -115,7 +135,7 @@ static void fail(struct link *l, const char *why)
 	l->ops->broken(l->ctx, why);
 }
 
-/* ---- control channel ------------------------------------------------------------------------------ */
+/* ---- control channel ---------------------------------------------------------------------- */
 
 static int ctl_send(struct link *l, uint32_t code, uint32_t id, const char *json)
 {
@@ -124,6 +144,8 @@ static int ctl_send(struct link *l, uint32_t code, uint32_t id, const char *json
 
 	if (len > LINK_CTL_MAX - CTL_HDR)
 		return -EMSGSIZE;
+	if (l->ctl_out.len > CTL_OUT_HARD)
+		return -ENOBUFS;
 	p = buf_extend(&l->ctl_out, CTL_HDR + len);
 	if (!p)
 		return -ENOMEM;
@@ -136,7 +158,7 @@ static int ctl_send(struct link *l, uint32_t code, uint32_t id, const char *json
 	return 0;
 }
 
-/* The protocol number in {"protocol": n}, or in READY's {"protocol": {"min":a,"max":b}}: 0 = none. */
+/* The number in {"protocol": n}, or in READY's {"protocol": {"min":a,"max":b}}: 0 = none. */
 static unsigned protocol_of(const char *json, bool range)
 {
 	struct json_object *o = json_tokener_parse(json), *p = NULL, *lo = NULL, *hi = NULL;
@@ -156,6 +178,18 @@ static unsigned protocol_of(const char *json, bool range)
 	}
 	json_object_put(o);
 	return v;
+}
+
+/* Takes @id out of the requests that wait for an answer. */
+static bool was_asked(struct link *l, uint32_t id)
+{
+	for (size_t i = 0; i < l->asked_cnt; i++) {
+		if (l->asked[i] != id)
+			continue;
+		l->asked[i] = l->asked[--l->asked_cnt];
+		return true;
+	}
+	return false;
 }
 
 static void host_frame(struct link *l, uint32_t code, uint32_t id, const char *json, size_t len)
@@ -182,8 +216,11 @@ static void host_frame(struct link *l, uint32_t code, uint32_t id, const char *j
 		buf_free(&l->hello);
 		return;
 	}
-	if ((code == LINK_ACK || code == LINK_ERROR) && id != 0)
+	if ((code == LINK_ACK || code == LINK_ERROR) && id != 0) {
+		if (!was_asked(l, id))
+			return fail(l, "the agent answered what was not asked");
 		return l->ops->reply(l->ctx, id, code == LINK_ACK, json, len);
+	}
 	if (code == LINK_EVENT && id == 0) {
 		if (l->ops->event)
 			l->ops->event(l->ctx, json, len);
@@ -278,11 +315,21 @@ int link_announce(struct link *l, const char *json)
 {
 	int rc;
 
+	if (l->state == ST_BROKEN) /* the host spoke first */
+		return -ENOTCONN;
 	BUG_ON(l->side != LINK_AGENT || l->state != ST_NEW);
 	rc = ctl_send(l, LINK_READY, 0, json);
 	if (rc == 0)
 		l->state = ST_HELLO;
 	return rc;
+}
+
+static bool is_asked(const struct link *l, uint32_t id)
+{
+	for (size_t i = 0; i < l->asked_cnt; i++)
+		if (l->asked[i] == id)
+			return true;
+	return false;
 }
 
 int link_request(struct link *l, uint32_t cmd, const char *json, uint32_t *ret_id)
@@ -292,12 +339,25 @@ int link_request(struct link *l, uint32_t cmd, const char *json, uint32_t *ret_i
 	BUG_ON(l->side != LINK_HOST);
 	if (l->state != ST_UP)
 		return -ENOTCONN;
-	if (l->next_id == 0)
-		l->next_id = 1;
+	if (l->asked_cnt == REQUESTS_MAX)
+		return -ENOBUFS;
+	if (l->asked_cnt == l->asked_cap) {
+		size_t cap = l->asked_cap ? l->asked_cap * 2 : 16;
+		uint32_t *n = realloc(l->asked, cap * sizeof(*n));
+
+		if (!n)
+			return -ENOMEM;
+		l->asked = n;
+		l->asked_cap = cap;
+	}
+	while (l->next_id == 0 || is_asked(l, l->next_id))
+		l->next_id++;
 	rc = ctl_send(l, cmd, l->next_id, json);
-	if (rc == 0)
-		*ret_id = l->next_id++;
-	return rc;
+	if (rc < 0)
+		return rc;
+	l->asked[l->asked_cnt++] = l->next_id;
+	*ret_id = l->next_id++;
+	return 0;
 }
 
 int link_reply(struct link *l, uint32_t id, bool ok, const char *json)
@@ -314,7 +374,7 @@ int link_event(struct link *l, const char *json)
 	return ctl_send(l, LINK_EVENT, 0, json);
 }
 
-/* ---- streams --------------------------------------------------------------------------------------- */
+/* ---- streams ------------------------------------------------------------------------------ */
 
 static struct stream *find(struct link *l, uint64_t id)
 {
@@ -340,7 +400,7 @@ int link_open(struct link *l, uint64_t id)
 		l->stream_cap = cap;
 	}
 	l->streams[l->stream_cnt++] =
-		(struct stream){.id = id, .credit = LINK_WINDOW, .window = LINK_WINDOW};
+	    (struct stream){.id = id, .credit = LINK_WINDOW, .window = LINK_WINDOW};
 	return 0;
 }
 
@@ -400,13 +460,23 @@ static size_t room(const struct link *l, const struct stream *s)
 	return s->credit;
 }
 
+/* What is open to be sent now; if nothing is, writable() is owed, unless it can never come. */
+static size_t room_or_want(struct link *l, struct stream *s, size_t wanted)
+{
+	size_t n = room(l, s);
+
+	if (n < wanted && l->state == ST_UP && !s->eof_sent && !s->peer_closed)
+		want_write(l, s, true);
+	return MIN(n, wanted);
+}
+
 size_t link_send_room(struct link *l, uint64_t id)
 {
 	struct stream *s = find(l, id);
 	size_t n = s ? room(l, s) : 0;
 
 	if (s && n == 0)
-		want_write(l, s, true);
+		(void)room_or_want(l, s, 1);
 	return n;
 }
 
@@ -414,16 +484,15 @@ size_t link_send(struct link *l, uint64_t id, const void *data, size_t len)
 {
 	struct stream *s = find(l, id);
 	const uint8_t *src = data;
-	size_t total = 0;
+	size_t total = 0, n;
+	uint8_t *p;
 
-	while (s && total < len) {
-		size_t n = MIN(MIN(len - total, room(l, s)), LINK_IO_MAX);
-		uint8_t *p;
-
-		if (n == 0) {
-			want_write(l, s, true);
-			break;
-		}
+	if (!s)
+		return 0;
+	len = room_or_want(l, s, len);
+	while (total < len) {
+		n = MIN(len - total, LINK_IO_MAX);
+		/* A failure calls broken(), after which @s may have moved. */
 		p = io_frame(l, id, IO_DATA, (uint32_t)n);
 		if (!p)
 			break;
@@ -465,16 +534,18 @@ void link_send_exit(struct link *l, uint64_t id, uint32_t status)
 void link_consumed(struct link *l, uint64_t id, size_t len)
 {
 	struct stream *s = find(l, id);
+	uint32_t owed;
 
 	if (!s || l->state != ST_UP)
 		return;
 	BUG_ON(len > LINK_WINDOW - s->window - s->owed);
 	s->owed += (uint32_t)len;
-	if (s->owed < CREDIT_STEP || s->eof_seen)
+	if (s->owed < CREDIT_STEP || s->eof_seen || s->exited)
 		return;
-	io_u32(l, id, IO_CREDIT, s->owed);
-	s->window += s->owed;
+	owed = s->owed;
+	s->window += owed;
 	s->owed = 0;
+	io_u32(l, id, IO_CREDIT, owed);
 }
 
 const void *link_io_output(struct link *l, size_t *len)
@@ -482,24 +553,33 @@ const void *link_io_output(struct link *l, size_t *len)
 	return buf_peek(&l->io_out, len);
 }
 
-/* Tells streams that were refused for lack of room, now that there is some. */
+/*
+ * Tells streams that were refused for lack of room, now that there is some. Goes round from where
+ * the last time ended, until it has passed all without anything to tell: a callback may open, close
+ * and send, and closing moves a stream to another place. Each call uses up credit or a wish: it
+ * ends.
+ */
 static void wake_writers(struct link *l)
 {
-	/*
-	 * From the end: a callback may open and close streams, and closing moves the last one, which has
-	 * been seen, to the place of the closed one.
-	 */
-	for (size_t i = l->stream_cnt; l->wanting && i-- > 0;) {
+	size_t quiet = 0;
+
+	if (l->waking)
+		return;
+	l->waking = true;
+	while (l->wanting && quiet < l->stream_cnt) {
 		struct stream *s;
 
-		if (i >= l->stream_cnt)
+		l->wake_at = l->wake_at + 1 < l->stream_cnt ? l->wake_at + 1 : 0;
+		s = &l->streams[l->wake_at];
+		if (!s->wants_write || room(l, s) == 0) {
+			quiet++;
 			continue;
-		s = &l->streams[i];
-		if (!s->wants_write || room(l, s) == 0)
-			continue;
+		}
+		quiet = 0;
 		want_write(l, s, false);
 		l->ops->writable(l->ctx, s->id);
 	}
+	l->waking = false;
 }
 
 void link_io_sent(struct link *l, size_t len)
@@ -509,6 +589,22 @@ void link_io_sent(struct link *l, size_t len)
 	buf_consume(&l->io_out, len);
 	if (was_full && l->io_out.len < OUT_SOFT)
 		wake_writers(l);
+}
+
+/* The header of a DATA frame: all of the payload is due to the stream, or none. */
+static void data_begin(struct link *l)
+{
+	const struct stream *s = find(l, l->io_stream);
+
+	if (l->io_left == 0 || l->io_left > LINK_IO_MAX)
+		return fail(l, "a data frame of a forbidden size");
+	l->io_drop = !s; /* closed here while it was on its way */
+	if (!s)
+		return;
+	if (s->eof_seen || s->exited)
+		return fail(l, "data after the end of a stream");
+	if (l->io_left > s->window)
+		fail(l, "more data than the window allows");
 }
 
 /* The whole header is there. */
@@ -522,8 +618,7 @@ static void io_begin(struct link *l)
 		return fail(l, "an I/O frame with a bad header");
 	switch ((enum io_type)l->io_type) {
 	case IO_DATA:
-		if (l->io_left == 0 || l->io_left > LINK_IO_MAX)
-			fail(l, "a data frame of a forbidden size");
+		data_begin(l);
 		break;
 	case IO_EOF:
 	case IO_CLOSED:
@@ -550,11 +645,10 @@ static void io_payload(struct link *l, const uint8_t *p, uint32_t n)
 		l->io_small_len += n;
 		return;
 	}
-	s = find(l, l->io_stream);
-	if (!s) /* closed here while it was on its way */
+	s = l->io_drop ? NULL : find(l, l->io_stream);
+	if (!s)
 		return;
-	if (s->eof_seen)
-		return fail(l, "data after the end of a stream");
+	/* Again, for a number that was closed and opened anew in the middle of the frame. */
 	if (n > s->window)
 		return fail(l, "more data than the window allows");
 	s->window -= n;
@@ -565,13 +659,23 @@ static void io_payload(struct link *l, const uint8_t *p, uint32_t n)
 	l->ops->data(l->ctx, l->io_stream, p, n);
 }
 
+static void exit_frame(struct link *l, struct stream *s, uint32_t status)
+{
+	struct stream *err = find(l, s->id + 1);
+
+	if (s->exited)
+		return fail(l, "two ends of one process");
+	s->exited = true;
+	if (err)
+		err->exited = true;
+	l->ops->exited(l->ctx, s->id, status);
+}
+
 static void io_end(struct link *l)
 {
 	struct stream *s = find(l, l->io_stream);
 	uint32_t v = l->io_small_len == 4 ? be32_load(l->io_small) : 0;
 
-	if (l->io_type == IO_EXIT)
-		return l->ops->exited(l->ctx, l->io_stream, v);
 	if (!s)
 		return;
 	switch ((enum io_type)l->io_type) {
@@ -591,12 +695,16 @@ static void io_end(struct link *l)
 		}
 		break;
 	case IO_CLOSED:
+		if (s->peer_closed)
+			return fail(l, "a stream was closed twice");
 		s->peer_closed = true;
 		want_write(l, s, false);
 		l->ops->closed(l->ctx, s->id);
 		break;
-	case IO_DATA:
 	case IO_EXIT:
+		exit_frame(l, s, v);
+		break;
+	case IO_DATA:
 		break;
 	}
 }
