@@ -4,18 +4,23 @@
  *
  * A session is one process of the guest and has a token, which a client gets with AttachVM:
  *
- *   allocated --ConnectShim--> claimed --DisconnectShim or exit--> gone
+ *   allocated --ConnectShim--> claimed --DisconnectShim--> gone
  *       ^                         |
  *       +-------shim is lost------+      (a new shim may claim it)
  *
- * It is `started` once its newcontainer or execcmd has been sent to the agent. What needs the other side
- * waits at most PROXY_HOLD_NS: the command for its shim, the shim's signal for the process. KILL and TERM
- * for a process that was never started end its shim with status 0.
+ * It is `started` once its newcontainer or execcmd has been sent to the agent, `running` once that
+ * is acknowledged. What needs the other side waits at most PROXY_HOLD_NS: the command for its shim,
+ * the shim's signal and stdin for the process. KILL and TERM for a process that was never started
+ * end its shim with status 0. An exit status is kept until a shim says DisconnectShim.
  *
- * Handles of clients and requests carry a serial number, so a late answer for a connection that is gone
- * finds nobody.
+ * Frames of one connection are handled in their order. A frame that has to wait (stdin, or a
+ * command behind an unanswered Hyper, since answers have no ids) stays in the client's input, and
+ * the carrier is told to read no more (proxy_wants_input()).
+ *
+ * Handles of clients and requests carry a serial number, so a late answer for a connection that is
+ * gone finds nobody.
  */
-#include "mux/proxy.h"
+#include "mux/proxy_int.h"
 
 #include <errno.h>
 #include <json-c/json.h>
@@ -24,88 +29,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/buf.h"
-#include "base/endian.h"
 #include "base/fd.h"
-#include "mux/link.h"
 
-#define CLIENTS_MAX  1024u
-#define SESSIONS_MAX 4096u
-#define OUT_SOFT     (256u << 10) /* output of one client beyond which stream data waits */
-#define SIGNO_MAX    64
-#define SIGNO_WINCH  28
-#define SIGNO_KILL   9
-#define SIGNO_TERM   15
-
-enum hold { HOLD_NONE, HOLD_COMMAND, HOLD_SIGNAL };
-
-struct session {
-	char token[PROXY_TOKEN_LEN + 1];
-	uint64_t base;
-	proxy_client_t shim; /* 0 = none */
-	bool started;
-	bool ended;
-	/* A Hyper command that waits for the shim. */
-	proxy_req_t held_req;
-	uint32_t held_cmd;
-	char *held_json;
-	uint64_t held_until;
-};
-
-struct client {
-	proxy_client_t handle; /* 0 = free place */
-	struct buf in, out;
-	bool attached;
-	bool closing;
-	bool full; /* a shim's output was refused for lack of room */
-	uint32_t open_reqs;
-	uint64_t shim_base; /* 0 = not a shim */
-	/* A Signal that waits for the process. */
-	proxy_req_t held_req;
-	int held_signo;
-	uint16_t held_cols, held_rows;
-	uint64_t held_until;
-};
-
-/* A request that has been passed on: who asked, with which opcode. */
-struct request {
-	proxy_req_t id;
-	proxy_client_t client;
-	uint8_t opcode;
-	struct session *s; /* of newcontainer and execcmd */
-};
-
-struct proxy {
-	char *id, *url;
-	const struct proxy_ops *ops;
-	void *ctx;
-	uint64_t now;
-	uint64_t serial, next_base;
-	proxy_req_t next_req;
-	struct client *clients[CLIENTS_MAX];
-	unsigned client_cnt; /* places in use, holes included */
-	struct session **sessions;
-	size_t session_cnt, session_cap;
-	struct request *reqs;
-	size_t req_cnt, req_cap;
-};
-
-static const struct {
-	const char *name;
-	uint32_t cmd;
-	bool process; /* takes a token */
-} hyper_cmds[] = {
-	{"startpod", LINK_STARTPOD, false},
-	{"newcontainer", LINK_NEWCONTAINER, true},
-	{"execcmd", LINK_EXECCMD, true},
-	{"killcontainer", LINK_KILLCONTAINER, false},
-	{"removecontainer", LINK_REMOVECONTAINER, false},
-	{"pscontainer", LINK_PSCONTAINER, false},
-	{"winsize", LINK_WINSIZE, false},
-	{"ping", LINK_PING, false},
-	{"destroypod", LINK_DESTROYPOD, false},
-	{"onlinecpumem", LINK_ONLINECPUMEM, false},
-};
+#define IN_HARD (2u * PROXY_PAYLOAD_MAX) /* a carrier that reads on though told not to */
 
 struct proxy *proxy_new(const char *id, const char *url, const struct proxy_ops *ops, void *ctx)
 {
@@ -152,7 +78,7 @@ void proxy_free(struct proxy *p)
 }
 
 /* A handle is serial * CLIENTS_MAX + place. */
-static struct client *client_of(struct proxy *p, proxy_client_t h)
+struct client *proxy_client_of(struct proxy *p, proxy_client_t h)
 {
 	unsigned i = (unsigned)(h % CLIENTS_MAX);
 
@@ -180,76 +106,35 @@ proxy_client_t proxy_connect(struct proxy *p)
 	return c->handle;
 }
 
-static void session_drop(struct proxy *p, struct session *s)
-{
-	for (size_t i = 0; i < p->req_cnt; i++)
-		if (p->reqs[i].s == s)
-			p->reqs[i].s = NULL;
-	for (size_t i = 0; i < p->session_cnt; i++) {
-		if (p->sessions[i] != s)
-			continue;
-		p->sessions[i] = p->sessions[--p->session_cnt];
-		break;
-	}
-	free(s->held_json);
-	free(s);
-}
-
-static struct session *session_of_base(struct proxy *p, uint64_t base)
-{
-	for (size_t i = 0; base && i < p->session_cnt; i++)
-		if (p->sessions[i]->base == base)
-			return p->sessions[i];
-	return NULL;
-}
-
-static struct session *session_of_token(struct proxy *p, const char *token)
-{
-	for (size_t i = 0; i < p->session_cnt; i++)
-		if (strcmp(p->sessions[i]->token, token) == 0)
-			return p->sessions[i];
-	return NULL;
-}
-
-static void shim_lost(struct proxy *p, struct client *c)
-{
-	struct session *s = session_of_base(p, c->shim_base);
-
-	c->shim_base = 0;
-	if (!s || s->shim != c->handle)
-		return;
-	s->shim = 0;
-	p->ops->shim_connected(p->ctx, s->base, false);
-}
-
 void proxy_disconnect(struct proxy *p, proxy_client_t h)
 {
-	struct client *c = client_of(p, h);
+	struct client *c = proxy_client_of(p, h);
 
 	if (!c)
 		return;
-	shim_lost(p, c);
+	/* Out of reach first: the callback may come here again. */
+	p->clients[h % CLIENTS_MAX] = NULL;
 	for (size_t i = 0; i < p->session_cnt; i++) {
 		struct session *s = p->sessions[i];
 
 		/* Nobody would hear of a held command any more. */
-		if (s->held_req && s->held_json && s->held_req != 0)
-			for (size_t k = 0; k < p->req_cnt; k++)
-				if (p->reqs[k].id == s->held_req && p->reqs[k].client == h) {
-					free(s->held_json);
-					s->held_json = NULL;
-					s->held_req = 0;
-					break;
-				}
+		for (size_t k = 0; s->held_json && k < p->req_cnt; k++) {
+			if (p->reqs[k].id != s->held_req || p->reqs[k].client != h)
+				continue;
+			free(ptr_take(s->held_json));
+			s->held_req = 0;
+			p->reqs[k].s = NULL;
+		}
 	}
+	/* The answer to a started process still counts, for its session. */
 	for (size_t i = p->req_cnt; i-- > 0;)
 		if (p->reqs[i].client == h && !p->reqs[i].s)
 			p->reqs[i] = p->reqs[--p->req_cnt];
-	p->clients[h % CLIENTS_MAX] = NULL;
+	proxy_shim_lost(p, c);
 	client_free(c);
 }
 
-/* ---- output ---------------------------------------------------------------------------------------- */
+/* ---- output ------------------------------------------------------------------------------- */
 
 static void send_frame(struct proxy *p, struct client *c, uint8_t type, uint8_t opcode, bool error,
 		       const void *payload, size_t len)
@@ -269,9 +154,6 @@ static void send_frame(struct proxy *p, struct client *c, uint8_t type, uint8_t 
 	p->ops->output(p->ctx, c->handle);
 }
 
-static void respond_error(struct proxy *p, struct client *c, uint8_t opcode, const char *fmt, ...)
-	PRINTF_LIKE(4, 5);
-
 static void put_error(struct proxy *p, struct client *c, uint8_t opcode, const char *text)
 {
 	struct json_object *o = json_object_new_object();
@@ -279,11 +161,12 @@ static void put_error(struct proxy *p, struct client *c, uint8_t opcode, const c
 
 	json_object_object_add(o, "msg", json_object_new_string(text));
 	json = json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN);
-	send_frame(p, c, PROXY_RESPONSE, opcode, true, json, strlen(json));
+	if (json)
+		send_frame(p, c, PROXY_RESPONSE, opcode, true, json, strlen(json));
 	json_object_put(o);
 }
 
-static void respond_error(struct proxy *p, struct client *c, uint8_t opcode, const char *fmt, ...)
+void proxy_respond_error(struct proxy *p, struct client *c, uint8_t opcode, const char *fmt, ...)
 {
 	char text[1024];
 	va_list ap;
@@ -294,14 +177,26 @@ static void respond_error(struct proxy *p, struct client *c, uint8_t opcode, con
 	put_error(p, c, opcode, text);
 }
 
-static void respond(struct proxy *p, struct client *c, uint8_t opcode, const void *payload, size_t len)
+void proxy_respond(struct proxy *p, struct client *c, uint8_t opcode, const void *payload,
+		   size_t len)
 {
 	send_frame(p, c, PROXY_RESPONSE, opcode, false, payload, len);
 }
 
+void proxy_notify_exit(struct proxy *p, struct client *c, uint8_t status)
+{
+	send_frame(p, c, PROXY_NOTIFY, PROXY_EXITED, false, &status, 1);
+}
+
+void proxy_stream_out(struct proxy *p, struct client *c, uint8_t which, const void *data,
+		      size_t len)
+{
+	send_frame(p, c, PROXY_STREAM, which, false, data, len);
+}
+
 const void *proxy_output(struct proxy *p, proxy_client_t h, size_t *len)
 {
-	struct client *c = client_of(p, h);
+	struct client *c = proxy_client_of(p, h);
 
 	*len = 0;
 	return c ? buf_peek(&c->out, len) : NULL;
@@ -309,7 +204,7 @@ const void *proxy_output(struct proxy *p, proxy_client_t h, size_t *len)
 
 void proxy_sent(struct proxy *p, proxy_client_t h, size_t len)
 {
-	struct client *c = client_of(p, h);
+	struct client *c = proxy_client_of(p, h);
 
 	if (!c)
 		return;
@@ -318,24 +213,36 @@ void proxy_sent(struct proxy *p, proxy_client_t h, size_t len)
 		c->full = false;
 		p->ops->shim_connected(p->ctx, c->shim_base, true); /* output may flow again */
 	}
+	proxy_parse(p, h);
 }
 
 bool proxy_wants_close(struct proxy *p, proxy_client_t h)
 {
-	struct client *c = client_of(p, h);
+	struct client *c = proxy_client_of(p, h);
 
 	return c && c->closing && c->out.len == 0;
 }
 
-static void hang_up(struct proxy *p, struct client *c)
+bool proxy_wants_input(struct proxy *p, proxy_client_t h)
 {
-	c->closing = true;
-	p->ops->output(p->ctx, c->handle);
+	struct client *c = proxy_client_of(p, h);
+
+	return c && !c->closing && !c->blocked;
 }
 
-/* ---- requests that were passed on --------------------------------------------------------------- */
+void proxy_hang_up(struct proxy *p, struct client *c)
+{
+	proxy_client_t h = c->handle;
 
-static proxy_req_t request_new(struct proxy *p, struct client *c, uint8_t opcode, struct session *s)
+	c->closing = true;
+	proxy_shim_lost(p, c);
+	p->ops->output(p->ctx, h);
+}
+
+/* ---- requests that were passed on ---------------------------------------------------------------
+ */
+
+proxy_req_t proxy_request_new(struct proxy *p, struct client *c, uint8_t opcode, struct session *s)
 {
 	if (p->req_cnt == p->req_cap) {
 		size_t cap = p->req_cap ? p->req_cap * 2 : 16;
@@ -346,9 +253,10 @@ static proxy_req_t request_new(struct proxy *p, struct client *c, uint8_t opcode
 		p->reqs = r;
 		p->req_cap = cap;
 	}
-	p->reqs[p->req_cnt++] = (struct request){
-		.id = p->next_req, .client = c->handle, .opcode = opcode, .s = s};
-	c->open_reqs++;
+	p->reqs[p->req_cnt++] =
+	    (struct request){.id = p->next_req, .client = c->handle, .opcode = opcode, .s = s};
+	if (opcode == PROXY_HYPER)
+		c->hypers++;
 	return p->next_req++;
 }
 
@@ -362,9 +270,9 @@ static bool request_take(struct proxy *p, proxy_req_t id, struct request *ret)
 			continue;
 		*ret = p->reqs[i];
 		p->reqs[i] = p->reqs[--p->req_cnt];
-		c = client_of(p, ret->client);
-		if (c)
-			c->open_reqs--;
+		c = proxy_client_of(p, ret->client);
+		if (c && ret->opcode == PROXY_HYPER)
+			c->hypers--;
 		return true;
 	}
 	return false;
@@ -375,11 +283,19 @@ void proxy_reply(struct proxy *p, proxy_req_t req, const void *payload, size_t l
 	struct request r;
 	struct client *c;
 
+	uint64_t base;
+
 	if (!request_take(p, req, &r))
 		return;
-	c = client_of(p, r.client);
+	base = r.s ? r.s->base : 0;
+	if (r.s)
+		r.s->running = true;
+	c = proxy_client_of(p, r.client);
 	if (c)
-		respond(p, c, r.opcode, payload, len);
+		proxy_respond(p, c, r.opcode, payload, len);
+	if (base)
+		proxy_session_running(p, base);
+	proxy_parse(p, r.client);
 }
 
 void proxy_reply_error(struct proxy *p, proxy_req_t req, const char *fmt, ...)
@@ -393,494 +309,170 @@ void proxy_reply_error(struct proxy *p, proxy_req_t req, const char *fmt, ...)
 		return;
 	if (r.s)
 		r.s->started = false; /* the token may be used for another try */
-	c = client_of(p, r.client);
+	c = proxy_client_of(p, r.client);
 	if (!c)
 		return;
 	va_start(ap, fmt);
 	(void)vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
 	put_error(p, c, r.opcode, text);
+	proxy_parse(p, r.client);
 }
 
-/* ---- JSON of a command ---------------------------------------------------------------------------- */
+/* ---- input -------------------------------------------------------------------------------- */
 
-static struct json_object *parse(const char *json, size_t len)
+/* Passes on what may be of the stdin frame at the front. False: it has to wait. */
+static bool stdin_frame(struct proxy *p, struct client *c, const struct proxy_header *f)
 {
-	struct json_tokener *t = json_tokener_new();
-	struct json_object *o = NULL;
+	struct session *s = proxy_session_of_base(p, c->shim_base);
+	uint32_t n = MIN(f->payload_len - c->stdin_off, STDIN_PIECE);
+	auto_free char *piece = NULL;
 
-	if (!t || len > INT32_MAX)
-		goto out;
-	json_tokener_set_flags(t, JSON_TOKENER_STRICT);
-	o = json_tokener_parse_ex(t, json, (int)len);
-	if (json_tokener_get_error(t) != json_tokener_success || !json_object_is_type(o, json_type_object)) {
-		json_object_put(o);
-		o = NULL;
-	}
-out:
-	if (t)
-		json_tokener_free(t);
-	return o;
-}
-
-static const char *str_of(struct json_object *o, const char *key)
-{
-	struct json_object *v;
-
-	if (!json_object_object_get_ex(o, key, &v) || !json_object_is_type(v, json_type_string))
-		return NULL;
-	return json_object_get_string(v);
-}
-
-/* An integer member in [lo, hi]; @dflt when absent; false when it is something else. */
-static bool int_of(struct json_object *o, const char *key, int64_t dflt, int64_t lo, int64_t hi,
-		   int64_t *ret)
-{
-	struct json_object *v;
-
-	*ret = dflt;
-	if (!json_object_object_get_ex(o, key, &v))
-		return true;
-	if (!json_object_is_type(v, json_type_int))
-		return false;
-	*ret = json_object_get_int64(v);
-	return *ret >= lo && *ret <= hi;
-}
-
-/* ---- commands --------------------------------------------------------------------------------------- */
-
-uint64_t proxy_next_base(struct proxy *p)
-{
-	uint64_t base = p->next_base;
-
-	p->next_base += 2;
-	return base;
-}
-
-static void token_make(struct proxy *p, char out[PROXY_TOKEN_LEN + 1])
-{
-	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-	uint8_t raw[33] = {0};
-	char *o = out;
-
-	p->ops->random(p->ctx, raw, 32);
-	for (unsigned i = 0; i < 33; i += 3) {
-		uint32_t v = (uint32_t)raw[i] << 16 | (uint32_t)raw[i + 1] << 8 | raw[i + 2];
-
-		for (int shift = 18; shift >= 0; shift -= 6)
-			*o++ = digits[v >> shift & 63];
-	}
-	out[PROXY_TOKEN_LEN - 1] = '='; /* 32 bytes leave one group of two */
-	out[PROXY_TOKEN_LEN] = '\0';
-}
-
-static struct session *session_new(struct proxy *p)
-{
-	struct session *s;
-
-	if (p->session_cnt == SESSIONS_MAX)
-		return NULL;
-	if (p->session_cnt == p->session_cap) {
-		size_t cap = p->session_cap ? p->session_cap * 2 : 8;
-		struct session **n = realloc(p->sessions, cap * sizeof(struct session *));
-
-		if (!n)
-			return NULL;
-		p->sessions = n;
-		p->session_cap = cap;
-	}
-	s = calloc(1, sizeof(*s));
-	if (!s)
-		return NULL;
-	token_make(p, s->token);
-	s->base = proxy_next_base(p);
-	p->sessions[p->session_cnt++] = s;
-	return s;
-}
-
-static void cmd_attach(struct proxy *p, struct client *c, struct json_object *o)
-{
-	const char *id = str_of(o, "containerId"), *json;
-	struct json_object *ans, *io, *tokens = NULL;
-	int64_t n;
-
-	if (!id)
-		return respond_error(p, c, PROXY_ATTACH_VM, "malformed AttachVM command");
-	if (strcmp(id, p->id) != 0)
-		return respond_error(p, c, PROXY_ATTACH_VM, "unknown containerID: %s", id);
-	if (!int_of(o, "numIOStreams", 0, INT32_MIN, SESSIONS_MAX, &n))
-		return respond_error(p, c, PROXY_ATTACH_VM, "AttachVM: numIOStreams is not a number up to %u",
-				     SESSIONS_MAX);
-	if (n > 0 && (uint64_t)n > SESSIONS_MAX - p->session_cnt)
-		return respond_error(p, c, PROXY_ATTACH_VM, "AttachVM: too many sessions");
-	if (n > 0)
-		tokens = json_object_new_array();
-	for (int64_t i = 0; i < n; i++) {
-		struct session *s = session_new(p);
-
-		if (!s) {
-			json_object_put(tokens);
-			return respond_error(p, c, PROXY_ATTACH_VM, "AttachVM: out of memory");
-		}
-		json_object_array_add(tokens, json_object_new_string(s->token));
-	}
-	c->attached = true;
-	ans = json_object_new_object();
-	io = json_object_new_object();
-	json_object_object_add(ans, "io", io);
-	json_object_object_add(io, "URL", json_object_new_string(p->url));
-	json_object_object_add(io, "tokens", tokens);
-	json = json_object_to_json_string_ext(ans, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
-	respond(p, c, PROXY_ATTACH_VM, json, strlen(json));
-	json_object_put(ans);
-}
-
-/* Passes a command on; the session, if any, counts as started from here. */
-static void hyper_go(struct proxy *p, proxy_req_t req, uint32_t cmd, struct session *s,
-		     const char *json)
-{
-	uint64_t base = 0;
-
-	if (s) {
-		s->started = true;
-		base = s->base;
-	}
-	p->ops->hyper(p->ctx, req, cmd, base, json, strlen(json));
-	if (!s)
-		return;
-	for (unsigned i = 0; i < p->client_cnt; i++) {
-		struct client *k = p->clients[i];
-		proxy_req_t held = k ? k->held_req : 0;
-
-		/* A signal of the shim that waited for its process. */
-		if (!held || k->shim_base != base)
-			continue;
-		k->held_req = 0;
-		p->ops->shim_signal(p->ctx, held, base, k->held_signo, k->held_cols, k->held_rows);
-	}
-}
-
-/* Puts the stream numbers where the agent looks for them. */
-static const char *with_base(struct json_object *data, uint64_t base)
-{
-	json_object_object_add(data, "base", json_object_new_int64((int64_t)base));
-	return json_object_to_json_string_ext(data, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
-}
-
-/* The one token of a command, if there is one. False: an error has been sent. */
-static bool hyper_token(struct proxy *p, struct client *c, struct json_object *o, const char *name,
-			bool process, struct session **ret)
-{
-	struct json_object *list = NULL, *t;
-	size_t n = 0;
-
-	*ret = NULL;
-	if (json_object_object_get_ex(o, "tokens", &list) && list) {
-		if (!json_object_is_type(list, json_type_array)) {
-			respond_error(p, c, PROXY_HYPER, "Hyper: tokens is not an array");
-			return false;
-		}
-		n = json_object_array_length(list);
-	}
-	if (process && n > 1)
-		respond_error(p, c, PROXY_HYPER, "expected 0 or 1 token, got %zu", n);
-	else if (!process && n)
-		respond_error(p, c, PROXY_HYPER, "%s doesn't need tokens but %zu token(s) were given", name, n);
-	if (n > (process ? 1u : 0u))
-		return false;
-	if (n == 0)
-		return true;
-	t = json_object_array_get_idx(list, 0);
-	if (json_object_is_type(t, json_type_string))
-		*ret = session_of_token(p, json_object_get_string(t));
-	if (!*ret) {
-		respond_error(p, c, PROXY_HYPER, "unknown token %s", json_object_get_string(t));
+	if (!s) {
+		proxy_hang_up(p, c);
 		return false;
 	}
-	if ((*ret)->started || (*ret)->held_json) {
-		respond_error(p, c, PROXY_HYPER, "token already used: %s", (*ret)->token);
+	if (!s->running && !s->ended && !c->stdin_until)
+		c->stdin_until = p->now + PROXY_HOLD_NS;
+	if ((!s->running || s->stdin_held) && !s->ended) {
+		c->blocked = true;
 		return false;
 	}
+	c->stdin_until = 0;
+	piece = malloc(n + 1u);
+	if (!piece) {
+		proxy_hang_up(p, c);
+		return false;
+	}
+	memcpy(piece, c->in.data + f->header_len + c->stdin_off, n);
+	c->stdin_off += n;
+	if (c->stdin_off == f->payload_len) {
+		c->stdin_off = 0;
+		buf_consume(&c->in, (size_t)f->header_len + f->payload_len);
+	}
+	if (!s->ended)
+		p->ops->shim_stdin(p->ctx, s->base, piece, n);
 	return true;
 }
 
-static void cmd_hyper(struct proxy *p, struct client *c, struct json_object *o)
+/* Handles the frame at the front. False: there is none, or it has to wait. */
+static bool one_frame(struct proxy *p, struct client *c)
 {
-	const char *name = str_of(o, "hyperName"), *json = "{}";
-	struct json_object *data = NULL;
-	struct session *s;
-	proxy_req_t req;
-	unsigned i = 0;
+	auto_free char *payload = NULL;
+	struct proxy_header f;
+	int rc = proxy_get_header(c->in.data, c->in.len, &f);
 
-	if (!c->attached)
-		return respond_error(p, c, PROXY_HYPER, "client not attached to a vm");
-	while (name && i < ARRAY_LEN(hyper_cmds) && strcmp(hyper_cmds[i].name, name) != 0)
-		i++;
-	if (!name || i == ARRAY_LEN(hyper_cmds))
-		return respond_error(p, c, PROXY_HYPER, "unknown command '%s'", name ? name : "");
-	if (!hyper_token(p, c, o, name, hyper_cmds[i].process, &s))
+	if (rc < 0) {
+		proxy_hang_up(p, c);
+		return false;
+	}
+	if (rc == 0 || c->in.len < (size_t)f.header_len + f.payload_len)
+		return false;
+	if (f.type == PROXY_STREAM && f.opcode == PROXY_STDIN)
+		return stdin_frame(p, c, &f);
+	if (f.type == PROXY_COMMAND && (c->hypers || c->out.len >= OUT_HARD)) {
+		c->blocked = true;
+		return false;
+	}
+	payload = malloc((size_t)f.payload_len + 1);
+	if (!payload) {
+		proxy_hang_up(p, c);
+		return false;
+	}
+	memcpy(payload, c->in.data + f.header_len, f.payload_len);
+	payload[f.payload_len] = '\0';
+	buf_consume(&c->in, (size_t)f.header_len + f.payload_len);
+	if (f.type == PROXY_COMMAND && f.opcode <= PROXY_HUSK)
+		proxy_command(p, c, f.opcode, payload, f.payload_len);
+	else if (f.type != PROXY_STREAM || f.opcode != PROXY_LOG ||
+		 !proxy_log_is_valid(payload, f.payload_len))
+		proxy_hang_up(p, c);
+	return true;
+}
+
+void proxy_parse(struct proxy *p, proxy_client_t h)
+{
+	struct client *c = proxy_client_of(p, h);
+	bool was_blocked;
+
+	/* An answer from inside of a callback: the loop further up goes on with it. */
+	if (!c || c->parsing)
 		return;
-	if (json_object_object_get_ex(o, "data", &data) && data &&
-	    !json_object_is_type(data, json_type_object))
-		return respond_error(p, c, PROXY_HYPER, "%s: data is not an object", name);
-	if (hyper_cmds[i].process) {
-		if (!data)
-			return respond_error(p, c, PROXY_HYPER, "%s: no data", name);
-		json = with_base(data, s ? s->base : 0);
-	} else if (data) {
-		json = json_object_to_json_string_ext(data,
-						      JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
-	}
-	req = request_new(p, c, PROXY_HYPER, s);
-	if (!req)
-		return respond_error(p, c, PROXY_HYPER, "%s: out of memory", name);
-	if (!s || s->shim)
-		return hyper_go(p, req, hyper_cmds[i].cmd, s, json);
-	s->held_json = strdup(json);
-	if (!s->held_json)
-		return proxy_reply_error(p, req, "%s: out of memory", name);
-	s->held_req = req;
-	s->held_cmd = hyper_cmds[i].cmd;
-	s->held_until = p->now + PROXY_HOLD_NS;
-}
-
-static void cmd_connect_shim(struct proxy *p, struct client *c, struct json_object *o)
-{
-	const char *token = str_of(o, "token");
-	struct session *s = token ? session_of_token(p, token) : NULL;
-
-	if (!s)
-		return respond_error(p, c, PROXY_CONNECT_SHIM, "unknown token: %s", token ? token : "");
-	if (s->shim)
-		return respond_error(p, c, PROXY_CONNECT_SHIM, "token already claimed: %s", token);
-	if (c->shim_base)
-		return respond_error(p, c, PROXY_CONNECT_SHIM, "client is a shim already");
-	s->shim = c->handle;
-	c->shim_base = s->base;
-	respond(p, c, PROXY_CONNECT_SHIM, NULL, 0);
-	if (s->held_json) {
-		char *json = ptr_take(s->held_json);
-		proxy_req_t req = s->held_req;
-
-		s->held_req = 0;
-		hyper_go(p, req, s->held_cmd, s, json);
-		free(json);
-	}
-	p->ops->shim_connected(p->ctx, s->base, true);
-}
-
-static void cmd_disconnect_shim(struct proxy *p, struct client *c)
-{
-	struct session *s = session_of_base(p, c->shim_base);
-
-	if (!s)
-		return respond_error(p, c, PROXY_DISCONNECT_SHIM, "client isn't a shim");
-	shim_lost(p, c);
-	if (s->ended)
-		session_drop(p, s);
-	hang_up(p, c);
-}
-
-static void cmd_signal(struct proxy *p, struct client *c, struct json_object *o)
-{
-	struct session *s = session_of_base(p, c->shim_base);
-	int64_t signo, cols, rows;
-	proxy_req_t req;
-
-	if (!s)
-		return respond_error(p, c, PROXY_SIGNAL, "client isn't a shim");
-	if (!int_of(o, "signalNumber", -1, 0, SIGNO_MAX, &signo) || signo < 0)
-		return respond_error(p, c, PROXY_SIGNAL, "invalid signal number %lld", (long long)signo);
-	if (!int_of(o, "columns", 0, 0, UINT16_MAX, &cols) || !int_of(o, "rows", 0, 0, UINT16_MAX, &rows))
-		return respond_error(p, c, PROXY_SIGNAL, "invalid window size");
-	if (signo == SIGNO_WINCH ? !cols || !rows : cols || rows)
-		return respond_error(p, c, PROXY_SIGNAL, "a window size goes with SIGWINCH and only with it");
-	if (!s->started && (signo == SIGNO_KILL || signo == SIGNO_TERM)) {
-		proxy_shim_exited(p, s->base, 0);
-		return respond(p, c, PROXY_SIGNAL, NULL, 0);
-	}
-	if (c->held_req)
-		return respond_error(p, c, PROXY_SIGNAL, "another signal waits for the process already");
-	req = request_new(p, c, PROXY_SIGNAL, NULL);
-	if (!req)
-		return respond_error(p, c, PROXY_SIGNAL, "out of memory");
-	if (s->started)
-		return p->ops->shim_signal(p->ctx, req, s->base, (int)signo, (uint16_t)cols, (uint16_t)rows);
-	c->held_req = req;
-	c->held_signo = (int)signo;
-	c->held_cols = (uint16_t)cols;
-	c->held_rows = (uint16_t)rows;
-	c->held_until = p->now + PROXY_HOLD_NS;
-}
-
-static void command(struct proxy *p, struct client *c, uint8_t opcode, const char *payload, size_t len)
-{
-	struct json_object *o;
-	proxy_req_t req;
-
-	if (opcode == PROXY_DISCONNECT_SHIM)
-		return cmd_disconnect_shim(p, c);
-	if (opcode == PROXY_REGISTER_VM || opcode == PROXY_UNREGISTER_VM)
-		return respond_error(p, c, opcode,
-				     "%s: this socket serves one sandbox; registering belongs to the "
-				     "host-wide proxy",
-				     opcode == PROXY_REGISTER_VM ? "RegisterVM" : "UnregisterVM");
-	o = parse(payload, len);
-	if (!o)
-		return respond_error(p, c, opcode, "the command's payload is not a JSON object");
-	switch (opcode) {
-	case PROXY_ATTACH_VM:
-		cmd_attach(p, c, o);
-		break;
-	case PROXY_HYPER:
-		cmd_hyper(p, c, o);
-		break;
-	case PROXY_CONNECT_SHIM:
-		cmd_connect_shim(p, c, o);
-		break;
-	case PROXY_SIGNAL:
-		cmd_signal(p, c, o);
-		break;
-	default: /* PROXY_HUSK */
-		req = request_new(p, c, opcode, NULL);
-		if (req)
-			p->ops->husk(p->ctx, c->handle, req, payload, len);
-		else
-			respond_error(p, c, opcode, "out of memory");
-		break;
-	}
-	json_object_put(o);
-}
-
-static bool log_is_valid(const char *payload, size_t len)
-{
-	struct json_object *o = parse(payload, len);
-	const char *src = o ? str_of(o, "source") : NULL, *lvl = o ? str_of(o, "level") : NULL;
-	const char *msg = o ? str_of(o, "msg") : NULL;
-	bool ok = src && lvl && msg && *msg && (!strcmp(src, "shim") || !strcmp(src, "runtime")) &&
-		  (!strcmp(lvl, "debug") || !strcmp(lvl, "info") || !strcmp(lvl, "warn") ||
-		   !strcmp(lvl, "error"));
-
-	json_object_put(o);
-	return ok;
-}
-
-static void stream(struct proxy *p, struct client *c, uint8_t opcode, const char *payload, size_t len)
-{
-	struct session *s = session_of_base(p, c->shim_base);
-
-	if (opcode == PROXY_STDIN && s)
-		p->ops->shim_stdin(p->ctx, s->base, payload, len);
-	else if (opcode != PROXY_LOG || !log_is_valid(payload, len))
-		hang_up(p, c);
+	was_blocked = c->blocked;
+	c->parsing = true;
+	do {
+		c->blocked = false;
+	} while (!c->closing && one_frame(p, c) && (c = proxy_client_of(p, h)));
+	c = proxy_client_of(p, h);
+	if (!c)
+		return;
+	c->parsing = false;
+	if (was_blocked && !c->blocked && !c->closing)
+		p->ops->output(p->ctx, h); /* it may be read from again */
 }
 
 void proxy_input(struct proxy *p, proxy_client_t h, const void *data, size_t len, uint64_t now_ns)
 {
-	struct client *c = client_of(p, h);
+	struct client *c = proxy_client_of(p, h);
 
 	p->now = now_ns;
 	if (!c || c->closing)
 		return;
-	if (buf_append(&c->in, data, len) < 0)
-		return hang_up(p, c);
-	/* The client may go away inside of a callback: look it up each time. */
-	while ((c = client_of(p, h)) && !c->closing) {
-		struct proxy_header f;
-		int rc = proxy_get_header(c->in.data, c->in.len, &f);
-		auto_free char *payload = NULL;
-
-		if (rc < 0)
-			return hang_up(p, c);
-		if (rc == 0 || c->in.len < (size_t)f.header_len + f.payload_len)
-			return;
-		payload = malloc((size_t)f.payload_len + 1);
-		if (!payload)
-			return hang_up(p, c);
-		memcpy(payload, c->in.data + f.header_len, f.payload_len);
-		payload[f.payload_len] = '\0';
-		buf_consume(&c->in, (size_t)f.header_len + f.payload_len);
-		if (f.type == PROXY_COMMAND && f.opcode <= PROXY_HUSK)
-			command(p, c, f.opcode, payload, f.payload_len);
-		else if (f.type == PROXY_STREAM)
-			stream(p, c, f.opcode, payload, f.payload_len);
-		else
-			hang_up(p, c);
-	}
+	if (c->in.len > IN_HARD || buf_append(&c->in, data, len) < 0)
+		return proxy_hang_up(p, c);
+	proxy_parse(p, h);
 }
 
-/* ---- time ------------------------------------------------------------------------------------------- */
+/* ---- time --------------------------------------------------------------------------------- */
 
-uint64_t proxy_tick(struct proxy *p, uint64_t now_ns)
+/* Ends one hold that has run out. False: there is none; *@next is when the first will. */
+static bool expire_one(struct proxy *p, uint64_t *next)
 {
-	uint64_t next = UINT64_MAX;
-
-	p->now = now_ns;
+	*next = UINT64_MAX;
 	for (size_t i = 0; i < p->session_cnt; i++) {
 		struct session *s = p->sessions[i];
+		proxy_req_t req = s->held_req;
 
-		if (!s->held_json)
-			continue;
-		if (s->held_until > now_ns) {
-			next = MIN(next, s->held_until);
-			continue;
+		if (s->held_json && s->held_until <= p->now) {
+			free(ptr_take(s->held_json));
+			s->held_req = 0;
+			proxy_reply_error(p, req, "timeout waiting for shim with token %s",
+					  s->token);
+			return true;
 		}
-		free(s->held_json);
-		s->held_json = NULL;
-		proxy_reply_error(p, s->held_req, "timeout waiting for shim with token %s", s->token);
-		s->held_req = 0;
+		if (s->held_json)
+			*next = MIN(*next, s->held_until);
 	}
 	for (unsigned i = 0; i < p->client_cnt; i++) {
 		struct client *c = p->clients[i];
 		proxy_req_t req = c ? c->held_req : 0;
 
-		if (!req)
-			continue;
-		if (c->held_until > now_ns) {
-			next = MIN(next, c->held_until);
-			continue;
+		if (req && c->held_until <= p->now) {
+			c->held_req = 0;
+			proxy_reply_error(p, req, "timeout waiting for process with token");
+			return true;
 		}
-		c->held_req = 0;
-		proxy_reply_error(p, req, "timeout waiting for process with token");
+		if (req)
+			*next = MIN(*next, c->held_until);
+		if (!c || !c->stdin_until || c->closing)
+			continue;
+		if (c->stdin_until <= p->now) {
+			c->stdin_until = 0;
+			proxy_hang_up(p, c);
+			return true;
+		}
+		*next = MIN(*next, c->stdin_until);
 	}
+	return false;
+}
+
+uint64_t proxy_tick(struct proxy *p, uint64_t now_ns)
+{
+	uint64_t next;
+
+	p->now = now_ns;
+	/* From the start each time: answers call back, which may change every table. */
+	while (expire_one(p, &next))
+		continue;
 	return next;
-}
-
-/* ---- towards shims ---------------------------------------------------------------------------------- */
-
-bool proxy_has_shim(struct proxy *p, uint64_t base)
-{
-	struct session *s = session_of_base(p, base);
-
-	return s && s->shim;
-}
-
-size_t proxy_shim_output(struct proxy *p, uint64_t base, enum proxy_stream which, const void *data,
-			 size_t len)
-{
-	struct session *s = session_of_base(p, base);
-	struct client *c = s ? client_of(p, s->shim) : NULL;
-
-	if (!c || c->closing)
-		return 0;
-	if (c->out.len >= OUT_SOFT) {
-		c->full = true;
-		return 0;
-	}
-	if (len > OUT_SOFT)
-		len = OUT_SOFT;
-	send_frame(p, c, PROXY_STREAM, (uint8_t)which, false, data, len);
-	return len;
-}
-
-void proxy_shim_exited(struct proxy *p, uint64_t base, uint8_t status)
-{
-	struct session *s = session_of_base(p, base);
-	struct client *c = s ? client_of(p, s->shim) : NULL;
-
-	if (!s)
-		return;
-	s->ended = true;
-	if (c)
-		send_frame(p, c, PROXY_NOTIFY, PROXY_EXITED, false, &status, 1);
 }
