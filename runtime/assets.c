@@ -33,6 +33,7 @@ static int open_both(const char *base, const char *kdir, const char *idir, struc
 	a->image_fd = open_in(base, idir, IMAGE, a->image, sizeof(a->image));
 	if (a->image_fd < 0) {
 		(void)close(a->kernel_fd);
+		a->kernel_fd = -1;
 		return err_sys(e, a->image_fd, "mini OS image '%s'", a->image);
 	}
 	return 0;

@@ -162,3 +162,28 @@ int cgroup_remove(const char *path, const char *keep)
 	}
 	return 0;
 }
+
+int cgroup_hold(void)
+{
+	int fd = open(MOUNT, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
+void cgroup_undo(int hold, const char *path, const char *keep)
+{
+	auto_fd procs = openat(hold, "cgroup.procs", O_WRONLY | O_CLOEXEC);
+	char buf[PATH_MAX], *at;
+
+	if (procs < 0 || strncmp(path, MOUNT "/", sizeof(MOUNT)) != 0 ||
+	    strlen(path) >= sizeof(buf) || fd_write_full(procs, "0", 1) < 0)
+		return;
+	memcpy(buf, path, strlen(path) + 1);
+	do {
+		if (strlen(buf) <= strlen(keep) ||
+		    unlinkat(hold, buf + sizeof(MOUNT), AT_REMOVEDIR) < 0)
+			return;
+		at = strrchr(buf, '/');
+		*at = '\0';
+	} while (at > buf + sizeof(MOUNT));
+}

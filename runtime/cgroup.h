@@ -25,4 +25,12 @@ int cgroup_enter(const char *path, const struct spec *s, uint64_t memory, struct
 /* Kills what is left in it and removes it and its now empty parents below @keep. 0 or -errno. */
 int cgroup_remove(const char *path, const char *keep);
 
+/*
+ * For a sandbox process that has to undo its own making after its pivot: a descriptor of the
+ * hierarchy to hold (or -errno), and with it: leave the cgroup at @path for the root one and remove
+ * it.
+ */
+int cgroup_hold(void);
+void cgroup_undo(int hold, const char *path, const char *keep);
+
 #endif

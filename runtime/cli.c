@@ -77,9 +77,9 @@ static const struct verb {
 	const char *args, *help;
 	const struct opt *opts;
 } verbs[] = {
-    {"create", NULL, "[options] ID", "make a container; its VM boots meanwhile", create_opts},
+    {"create", cmd_create, "[options] ID", "make a container; its VM boots meanwhile", create_opts},
     {"start", cmd_start, "ID", "run the process of a created container", no_opts},
-    {"run", NULL, "[options] ID", "create, start, wait, delete", run_opts},
+    {"run", cmd_run, "[options] ID", "create, start, wait, delete", run_opts},
     {"state", cmd_state, "ID", "print a container's state as JSON", no_opts},
     {"kill", cmd_kill, "[options] ID [SIGNAL]", "send a signal (TERM)", kill_opts},
     {"delete", cmd_delete, "[options] ID", "remove what an ended container leaves", delete_opts},

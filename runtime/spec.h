@@ -33,10 +33,6 @@ struct spec {
 
 /* Frees what spec_load() filled in; a zeroed spec is fine. */
 void spec_free(struct spec *s);
-static inline void spec_fini(struct spec *s)
-{
-	spec_free(s);
-}
 
 /*
  * Parses and checks the document alone: types, versions, and what cannot be had here is refused by

@@ -26,6 +26,11 @@ static const struct json_rule rules[] = {
     {"cgroupKeep", JSON_STR, false},  {"exitStatus", JSON_I64, true},
 };
 
+static char *dup_or_null(const char *s)
+{
+	return s ? strdup(s) : NULL;
+}
+
 void state_free(struct state *s)
 {
 	free(s->id);
@@ -36,6 +41,24 @@ void state_free(struct state *s)
 	free(s->cgroup_keep);
 	json_put_ptr(&s->annotations);
 	memset(s, 0, sizeof(*s));
+}
+
+int state_dup(struct state **ret, const struct state *s)
+{
+	struct state *d = malloc(sizeof(*d));
+
+	if (!d)
+		return -ENOMEM;
+	*d = *s;
+	d->id = dup_or_null(s->id);
+	d->bundle = dup_or_null(s->bundle);
+	d->rootfs = dup_or_null(s->rootfs);
+	d->version = dup_or_null(s->version);
+	d->cgroup = dup_or_null(s->cgroup);
+	d->cgroup_keep = dup_or_null(s->cgroup_keep);
+	d->annotations = s->annotations ? json_object_get(s->annotations) : NULL;
+	*ret = d;
+	return d->id && d->bundle && d->rootfs && d->version ? 0 : -ENOMEM;
 }
 
 const char *state_status_name(enum state_status s)
@@ -193,11 +216,6 @@ int state_save(int dir, const struct state *s)
 		(void)json_object_object_add(o, "annotations", json_object_get(s->annotations));
 	text = json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN);
 	return text ? fd_replace_file(dir, STATE_FILE, text, strlen(text), 0600) : -ENOMEM;
-}
-
-static char *dup_or_null(const char *s)
-{
-	return s ? strdup(s) : NULL;
 }
 
 int state_load(int dir, struct state *ret, struct err *e)

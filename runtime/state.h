@@ -40,6 +40,7 @@ struct state {
 };
 
 void state_free(struct state *s);
+int state_dup(struct state **ret, const struct state *s) MUST_CHECK; /* 0 or -ENOMEM */
 const char *state_status_name(enum state_status s);
 
 /* The characters of an id, and no path: 0, or -EINVAL with the sentence. */

@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The sandbox process's socket. See clients.h.
+ *
+ * A connection has one receive and one wait for room in flight. Its memory stays until both have
+ * come back: a connection that ends is unlinked, its descriptor shut down, and freed by its last
+ * completion.
+ */
+#include "runtime/clients.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "runtime/state.h"
+
+#define BACKLOG 64
+#define RX_LEN	16384u
+
+struct conn {
+	struct clients *owner;
+	struct list node;
+	int fd;
+	proxy_client_t handle;
+	bool dead;
+	struct loop_op rx, room;
+	struct msghdr msg;
+	struct iovec iov;
+	uint8_t data[RX_LEN];
+	union {
+		struct cmsghdr align;
+		char space[CMSG_SPACE(sizeof(int) * FD_PASS_MAX)];
+	} control;
+};
+
+struct clients {
+	struct loop *loop;
+	struct proxy *proxy;
+	int listen_fd;
+	struct loop_op accept;
+	struct loop_timer tick;
+	struct loop_work flush;
+	struct list conns;
+	char url[64 + 256];
+};
+
+int clients_listen(int dir, struct err *e)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	auto_fd s = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	mode_t old;
+	int rc;
+
+	if (s < 0)
+		return err_sys(e, -errno, "socket of the sandbox");
+	(void)snprintf(addr.sun_path, sizeof(addr.sun_path), "/proc/self/fd/%d/" STATE_SOCK, dir);
+	old = umask(0177);
+	rc = bind(s, (struct sockaddr *)&addr, sizeof(addr)) < 0 ? -errno : 0;
+	(void)umask(old);
+	if (rc == 0 && listen(s, BACKLOG) < 0)
+		rc = -errno;
+	return rc < 0 ? err_sys(e, rc, "socket of the sandbox") : fd_take(&s);
+}
+
+static void conn_maybe_free(struct conn *c)
+{
+	if (!c->dead || c->rx.busy || c->room.busy)
+		return;
+	(void)close(c->fd);
+	free(c);
+}
+
+static void conn_end(struct conn *c)
+{
+	if (c->dead)
+		return;
+	c->dead = true;
+	list_del(&c->node);
+	proxy_disconnect(c->owner->proxy, c->handle);
+	(void)shutdown(c->fd, SHUT_RDWR);
+	loop_cancel(c->owner->loop, &c->rx);
+	loop_cancel(c->owner->loop, &c->room);
+	conn_maybe_free(c);
+}
+
+/* Writes what waits; false when the connection has ended by that. */
+static bool conn_flush(struct conn *c)
+{
+	struct proxy *p = c->owner->proxy;
+	const void *buf;
+	size_t len;
+
+	while ((buf = proxy_output(p, c->handle, &len)) && len) {
+		ssize_t n = send(c->fd, buf, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN) {
+			if (!c->room.busy)
+				loop_poll(c->owner->loop, &c->room, c->fd, POLLOUT);
+			return true;
+		}
+		if (n < 0) {
+			conn_end(c);
+			return false;
+		}
+		proxy_sent(p, c->handle, (size_t)n);
+	}
+	if (proxy_wants_close(p, c->handle)) {
+		conn_end(c);
+		return false;
+	}
+	return true;
+}
+
+static void set_tick(struct clients *s)
+{
+	uint64_t when = proxy_tick(s->proxy, clock_ns());
+
+	if (when != UINT64_MAX && !s->tick.op.busy)
+		loop_timer(s->loop, &s->tick, when);
+}
+
+static void flush_work(struct loop_work *w)
+{
+	struct clients *s = container_of(w, struct clients, flush);
+
+	list_for_each_safe (pos, next, &s->conns)
+		(void)conn_flush(list_entry(pos, struct conn, node));
+	set_tick(s);
+}
+
+static void tick_done(struct loop_op *op, int res, unsigned flags)
+{
+	struct clients *s = container_of(op, struct clients, tick.op);
+
+	(void)flags;
+	if (res != -ECANCELED)
+		set_tick(s);
+}
+
+static void room_done(struct loop_op *op, int res, unsigned flags)
+{
+	struct conn *c = container_of(op, struct conn, room);
+
+	(void)res;
+	(void)flags;
+	if (c->dead)
+		conn_maybe_free(c);
+	else
+		(void)conn_flush(c);
+}
+
+static void conn_receive(struct conn *c)
+{
+	c->iov = (struct iovec){.iov_base = c->data, .iov_len = sizeof(c->data)};
+	c->msg = (struct msghdr){.msg_iov = &c->iov,
+				 .msg_iovlen = 1,
+				 .msg_control = c->control.space,
+				 .msg_controllen = sizeof(c->control.space)};
+	loop_recvmsg(c->owner->loop, &c->rx, c->fd, &c->msg, MSG_CMSG_CLOEXEC);
+}
+
+/* No command of today takes descriptors: what was sent along is closed, not kept. */
+static void drop_fds(struct msghdr *m)
+{
+	for (struct cmsghdr *h = CMSG_FIRSTHDR(m); h; h = CMSG_NXTHDR(m, h)) {
+		size_t n = (h->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+
+		if (h->cmsg_level != SOL_SOCKET || h->cmsg_type != SCM_RIGHTS)
+			continue;
+		for (size_t i = 0; i < n; i++) {
+			int fd;
+
+			memcpy(&fd, CMSG_DATA(h) + i * sizeof(int), sizeof(fd));
+			(void)close(fd);
+		}
+	}
+}
+
+static void rx_done(struct loop_op *op, int res, unsigned flags)
+{
+	struct conn *c = container_of(op, struct conn, rx);
+
+	(void)flags;
+	if (res >= 0)
+		drop_fds(&c->msg);
+	if (c->dead) {
+		conn_maybe_free(c);
+		return;
+	}
+	if (res == -EINTR || res == -EAGAIN) {
+		conn_receive(c);
+		return;
+	}
+	if (res <= 0) {
+		conn_end(c);
+		return;
+	}
+	proxy_input(c->owner->proxy, c->handle, c->data, (size_t)res, clock_ns());
+	set_tick(c->owner);
+	if (conn_flush(c))
+		conn_receive(c);
+}
+
+static void conn_add(struct clients *s, int fd)
+{
+	struct conn *c = malloc(sizeof(*c));
+
+	if (!c) {
+		(void)close(fd);
+		return;
+	}
+	*c = (struct conn){.owner = s, .fd = fd};
+	c->rx = (struct loop_op){.done = rx_done, .what = "client"};
+	c->room = (struct loop_op){.done = room_done, .what = "client output"};
+	c->handle = proxy_connect(s->proxy);
+	if (!c->handle) {
+		log_warn("too many connections");
+		(void)close(fd);
+		free(c);
+		return;
+	}
+	list_add_tail(&s->conns, &c->node);
+	conn_receive(c);
+}
+
+static void accept_done(struct loop_op *op, int res, unsigned flags)
+{
+	struct clients *s = container_of(op, struct clients, accept);
+
+	(void)flags;
+	if (res >= 0)
+		conn_add(s, res);
+	else if (res == -ECANCELED || res == -EBADF || res == -EINVAL)
+		return;
+	loop_accept(s->loop, &s->accept, s->listen_fd);
+}
+
+void clients_random(void *ctx, void *buf, size_t len)
+{
+	(void)ctx;
+	/* 256 bytes and less never fail once the pool is up, and it is: this is long after boot. */
+	BUG_ON(len > 256 || getrandom(buf, len, 0) != (ssize_t)len);
+}
+
+void clients_wake(struct clients *c)
+{
+	loop_post(c->loop, &c->flush);
+}
+
+int clients_new(struct clients **ret, struct loop *l, int listen_fd, const char *id,
+		const struct proxy_ops *ops, void *ctx, struct err *e)
+{
+	struct clients *s = calloc(1, sizeof(*s));
+
+	if (!s) {
+		(void)close(listen_fd);
+		return err_set(e, -ENOMEM, "socket of the sandbox: out of memory");
+	}
+	s->loop = l;
+	s->listen_fd = listen_fd;
+	list_init(&s->conns);
+	s->accept = (struct loop_op){.done = accept_done, .what = "accept"};
+	s->tick.op = (struct loop_op){.done = tick_done, .what = "client timer"};
+	s->flush.fn = flush_work;
+	(void)snprintf(s->url, sizeof(s->url), "unix:///%s/" STATE_SOCK, id);
+	s->proxy = proxy_new(id, s->url, ops, ctx);
+	if (!s->proxy) {
+		(void)close(listen_fd);
+		free(s);
+		return err_set(e, -ENOMEM, "socket of the sandbox: out of memory");
+	}
+	loop_accept(l, &s->accept, listen_fd);
+	*ret = s;
+	return 0;
+}
+
+struct proxy *clients_proxy(struct clients *c)
+{
+	return c->proxy;
+}
+
+void clients_free(struct clients *s)
+{
+	if (!s)
+		return;
+	loop_unpost(s->loop, &s->flush);
+	list_for_each_safe (pos, next, &s->conns) {
+		struct conn *c = list_entry(pos, struct conn, node);
+
+		if (conn_flush(c))
+			conn_end(c);
+	}
+	loop_cancel(s->loop, &s->accept);
+	loop_cancel(s->loop, &s->tick.op);
+	while (s->accept.busy || s->tick.op.busy)
+		if (loop_step(s->loop, true) < 0)
+			break;
+	(void)close(s->listen_fd);
+	proxy_free(s->proxy);
+	free(s);
+}

@@ -1,0 +1,405 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The birth of a sandbox process. See sandbox.h. One thread until box_boot(). */
+#include "runtime/sandbox.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/capability.h>
+#include <linux/nsfs.h>
+#include <linux/securebits.h>
+#include <net/if.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/compiler.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "runtime/box.h"
+#include "runtime/cgroup.h"
+#include "runtime/clients.h"
+#include "runtime/hooks.h"
+#include "runtime/inroot.h"
+#include "runtime/mounts.h"
+#include "vmm/vcpu.h"
+
+#define MIB	       (UINT64_C(1) << 20)
+#define MEMORY_DEFAULT (256 * MIB)
+#define MEMORY_MIN     (128 * MIB)
+#define MEMORY_GUEST   (64 * MIB) /* what kernel and agent need beside the container's limit */
+#define NOFILE_MAX     1048576u
+
+struct birth {
+	struct sandbox_args *a;
+	struct box_fds fds;
+	int root_dir; /* of the state directories: what is left after the pivot to remove ours with
+		       */
+	int cgroups;  /* cgroup_hold(), or -1 */
+	int tree;     /* the container's root */
+	int status;   /* for the CLI, of a failure */
+};
+
+uint64_t sandbox_memory(const struct spec *s)
+{
+	uint64_t want = s->memory_limit ? (uint64_t)s->memory_limit + MEMORY_GUEST : MEMORY_DEFAULT;
+
+	return ALIGN_UP(MAX(want, MEMORY_MIN), MIB);
+}
+
+unsigned sandbox_cpus(const struct spec *s)
+{
+	long online = sysconf(_SC_NPROCESSORS_ONLN);
+	int64_t want = 1;
+
+	if (s->cpu_quota > 0)
+		want = (s->cpu_quota + s->cpu_period - 1) / s->cpu_period;
+	return (unsigned)MAX(1, MIN(want, MIN((int64_t)MAX(online, 1), 64)));
+}
+
+/* ---- talking to the CLI
+ * ---------------------------------------------------------------------------- */
+
+static int say(int chan, enum say what)
+{
+	struct say_msg m = {.what = (char)what};
+
+	return send(chan, &m, sizeof(m), MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+static void say_failed(const struct birth *b, const struct err *e)
+{
+	struct say_msg m = {.what = SAY_FAILED, .status = b->status, .code = e->code};
+
+	memcpy(m.text, e->msg, sizeof(m.text));
+	if (send(b->a->chan, &m, sizeof(m), MSG_NOSIGNAL) < 0)
+		log_err("%s", e->msg); /* nobody is there any more */
+}
+
+static int await(int chan, enum say what, struct err *e)
+{
+	struct say_msg m = {0};
+	ssize_t n;
+
+	do {
+		n = recv(chan, &m, sizeof(m), 0);
+	} while (n < 0 && errno == EINTR);
+	if (n == (ssize_t)sizeof(m) && m.what == (char)what)
+		return 0;
+	return err_set(e, -ECANCELED, "husk create ended before the container was made");
+}
+
+/* ---- steps
+ * ----------------------------------------------------------------------------------------- */
+
+/* Descriptors that later steps need and a path would no longer lead to. */
+static int take_hold(struct birth *b, struct err *e)
+{
+	struct sandbox_args *a = b->a;
+
+	b->root_dir = open(a->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (b->root_dir < 0)
+		return err_sys(e, -errno, "state directory '%s'", a->root);
+	b->fds.state_dir = openat(b->root_dir, a->state.id, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (b->fds.state_dir < 0)
+		return err_sys(e, -errno, "state directory '%s/%s'", a->root, a->state.id);
+	/* The lock is the CLI's: it ends with the CLI's descriptor, not with a copy of it here. */
+	fd_close(&a->state_dir);
+	b->fds.proc = open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (b->fds.proc < 0)
+		return err_sys(e, -errno, "/proc/self/fd");
+	b->fds.kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	if (b->fds.kvm < 0)
+		return errno == ENOENT
+			   ? err_set(e, -ENOENT,
+				     "/dev/kvm does not exist: this host has no KVM ('vmm check' "
+				     "tells more)")
+			   : err_sys(e, -errno, "/dev/kvm");
+	b->fds.listen = clients_listen(b->fds.state_dir, e);
+	return b->fds.listen < 0 ? b->fds.listen : 0;
+}
+
+static int loopback_up(void)
+{
+	auto_fd s = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct ifreq ifr = {.ifr_name = "lo"};
+
+	if (s < 0 || ioctl(s, SIOCGIFFLAGS, &ifr) < 0)
+		return -errno;
+	ifr.ifr_flags |= IFF_UP;
+	return ioctl(s, SIOCSIFFLAGS, &ifr) < 0 ? -errno : 0;
+}
+
+static int enter_network(const struct spec *s, struct err *e)
+{
+	auto_fd fd = -1;
+	int rc;
+
+	if (!s->netns) {
+		if (unshare(CLONE_NEWNET) < 0)
+			return err_sys(e, -errno, "making a network namespace");
+		rc = loopback_up();
+		return rc < 0 ? err_sys(e, rc, "setting lo up") : 0;
+	}
+	fd = open(s->netns, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return err_sys(e, -errno, "network namespace '%s'", s->netns);
+	rc = ioctl(fd, NS_GET_NSTYPE);
+	if (rc != CLONE_NEWNET)
+		return err_set(e, -EINVAL, "network namespace '%s': it is not one", s->netns);
+	if (setns(fd, CLONE_NEWNET) < 0)
+		return err_sys(e, -errno, "network namespace '%s'", s->netns);
+	return 0;
+}
+
+static int enter_namespaces(struct birth *b, struct err *e)
+{
+	struct sandbox_args *a = b->a;
+	int rc;
+
+	if (a->state.cgroup) {
+		b->cgroups = cgroup_hold();
+		rc = cgroup_enter(a->state.cgroup, a->spec, a->memory, e);
+		if (rc < 0)
+			return rc;
+	}
+	rc = enter_network(a->spec, e);
+	if (rc == 0 && unshare(CLONE_NEWNS) < 0)
+		rc = err_sys(e, -errno, "making a mount namespace");
+	return rc;
+}
+
+/* The entry point, where the host can see it: a caller learns at create what start could only say
+ * late. */
+static int find_entry(struct birth *b, struct err *e)
+{
+	const struct spec *s = b->a->spec;
+	struct json_object *args = json_at(s->root, "process.args");
+	const char *arg0 = json_object_get_string(json_object_array_get_idx(args, 0));
+	int rc;
+
+	if (arg0[0] == '/' && mounts_is_guests(s, arg0))
+		return 0;
+	rc =
+	    inroot_find_exec(b->tree, arg0, spec_path(s), json_str(s->root, "process.cwd", "/"), e);
+	if (rc < 0)
+		b->status = rc == -ENOENT ? 127 : 126;
+	return rc;
+}
+
+static int build_tree(struct birth *b, struct err *e)
+{
+	const struct spec *s = b->a->spec;
+	auto_json doc = NULL;
+	int rc = mounts_build(s, &b->tree, e);
+
+	if (rc < 0)
+		return rc;
+	doc = state_to_json(&b->a->state, STATE_CREATING, false, NULL);
+	rc = hooks_run(s->root, "createContainer", doc, NULL, e);
+	if (rc == 0)
+		rc = find_entry(b, e);
+	return rc;
+}
+
+static int block_signals(struct birth *b, struct err *e)
+{
+	sigset_t set;
+
+	/* What nobody can catch, faults of our own, the C library's two, and the vCPUs' kick. */
+	(void)sigfillset(&set);
+	(void)sigdelset(&set, SIGSEGV);
+	(void)sigdelset(&set, SIGBUS);
+	(void)sigdelset(&set, SIGFPE);
+	(void)sigdelset(&set, SIGILL);
+	(void)sigdelset(&set, SIGSYS);
+	(void)sigdelset(&set, SIGPIPE);
+	(void)sigdelset(&set, VCPU_SIGNAL);
+	(void)signal(SIGPIPE, SIG_IGN);
+	if (sigprocmask(SIG_SETMASK, &set, NULL) < 0)
+		return err_sys(e, -errno, "signal mask");
+	b->fds.signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	return b->fds.signals < 0 ? err_sys(e, -errno, "signalfd") : 0;
+}
+
+/* What the 9p server needs to act for the container's users, and nothing else. */
+static int drop_capabilities(struct err *e)
+{
+	static const unsigned keep[] = {CAP_CHOWN,  CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH,
+					CAP_FOWNER, CAP_FSETID,	      CAP_MKNOD,
+					CAP_SETGID, CAP_SETUID,	      CAP_SETFCAP};
+	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[2] = {0}, have[2] = {0};
+
+	if (syscall(SYS_capget, &head, have) < 0)
+		return err_sys(e, -errno, "reading capabilities");
+	for (size_t i = 0; i < ARRAY_LEN(keep); i++)
+		data[keep[i] / 32].permitted |= 1u << (keep[i] % 32);
+	for (unsigned i = 0; i < 2; i++) {
+		data[i].permitted &= have[i].permitted;
+		data[i].effective = data[i].permitted;
+	}
+	for (unsigned long c = 0; prctl(PR_CAPBSET_READ, c) >= 0; c++)
+		if (!(c < 64 && (data[c / 32].permitted & (1u << (c % 32)))))
+			(void)prctl(PR_CAPBSET_DROP, c);
+	if (syscall(SYS_capset, &head, data) < 0)
+		return err_sys(e, -errno, "dropping capabilities");
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return err_sys(e, -errno, "no_new_privs");
+	return 0;
+}
+
+static int by_number(const void *a, const void *b)
+{
+	return *(const int *)a - *(const int *)b;
+}
+
+/* Closes every descriptor from 3 up but @keep. */
+static int close_others(int *keep, size_t cnt)
+{
+	unsigned from = 3;
+
+	qsort(keep, cnt, sizeof(*keep), by_number);
+	for (size_t i = 0; i < cnt; i++) {
+		if (keep[i] < (int)from)
+			continue;
+		if (keep[i] > (int)from &&
+		    syscall(SYS_close_range, from, (unsigned)keep[i] - 1, 0u) < 0)
+			return -errno;
+		from = (unsigned)keep[i] + 1;
+	}
+	return syscall(SYS_close_range, from, ~0u, 0u) < 0 ? -errno : 0;
+}
+
+static int confine(struct birth *b, struct err *e)
+{
+	struct sandbox_args *a = b->a;
+	int keep[] = {b->fds.kvm,     b->fds.proc,	   b->fds.listen,     b->fds.state_dir,
+		      b->fds.signals, b->root_dir,	   b->cgroups,	      a->chan,
+		      a->log_fd,      a->assets.kernel_fd, a->assets.image_fd};
+	struct rlimit files = {.rlim_cur = NOFILE_MAX, .rlim_max = NOFILE_MAX};
+	struct rlimit none = {0};
+	int rc;
+
+	if (setrlimit(RLIMIT_NOFILE, &files) < 0 && getrlimit(RLIMIT_NOFILE, &files) == 0) {
+		files.rlim_cur = files.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &files);
+	}
+	/* A core of this process would have the guest's memory in it. */
+	(void)setrlimit(RLIMIT_CORE, &none);
+	(void)prctl(PR_SET_DUMPABLE, 0);
+	rc = close_others(keep, ARRAY_LEN(keep));
+	if (rc < 0)
+		return err_sys(e, rc, "closing descriptors");
+	(void)umask(0); /* the modes of the container's files are the container's */
+	return 0;
+}
+
+static int publish_created(struct birth *b, struct err *e)
+{
+	struct state *s = &b->a->state;
+	int rc;
+
+	s->status = STATE_CREATED;
+	rc = state_save(b->fds.state_dir, s);
+	return rc < 0 ? err_sys(e, rc, "writing " STATE_FILE) : 0;
+}
+
+/* From the fork to the moment when the CLI may tell the engine "created". */
+static int be_born(struct birth *b, struct box **ret, struct err *e)
+{
+	struct sandbox_args *a = b->a;
+	int rc;
+
+	(void)setsid();
+	a->state.pid = getpid();
+	a->state.start_time = state_start_time(a->state.pid);
+	rc = take_hold(b, e);
+	if (rc < 0)
+		return rc;
+	rc = state_save(b->fds.state_dir, &a->state); /* from here on delete finds us */
+	if (rc < 0)
+		return err_sys(e, rc, "writing " STATE_FILE);
+	rc = enter_namespaces(b, e);
+	if (rc < 0)
+		return rc;
+	if (say(a->chan, SAY_BORN) < 0)
+		return err_set(e, -ECANCELED, "husk create ended before the container was made");
+	rc = await(a->chan, SAY_GO_ON, e);
+	if (rc == 0)
+		rc = build_tree(b, e);
+	if (rc == 0)
+		rc = mounts_pivot(b->tree, e);
+	if (rc == 0)
+		rc = block_signals(b, e);
+	if (rc == 0)
+		rc = confine(b, e);
+	if (rc == 0)
+		rc = box_new(ret, a, &b->fds, e);
+	if (rc == 0)
+		rc = drop_capabilities(e);
+	if (rc == 0)
+		rc = box_boot(*ret, e);
+	if (rc == 0)
+		rc = publish_created(b, e);
+	return rc;
+}
+
+/* Nothing stays of a container that was never committed. */
+static void undo(struct birth *b)
+{
+	struct sandbox_args *a = b->a;
+
+	if (b->cgroups >= 0)
+		cgroup_undo(b->cgroups, a->state.cgroup, a->state.cgroup_keep);
+	if (b->root_dir >= 0)
+		(void)state_remove_dir(b->root_dir, a->state.id);
+}
+
+int sandbox_main(struct sandbox_args *a)
+{
+	struct birth b = {
+	    .a = a,
+	    .fds = {.kvm = -1, .proc = -1, .listen = -1, .state_dir = -1, .signals = -1},
+	    .root_dir = -1,
+	    .cgroups = -1,
+	    .tree = -1,
+	    .status = 1};
+	struct log_config log = *log_current();
+	struct box *box = NULL;
+	struct err e = {0};
+	int rc;
+
+	/* stderr is the container's from here on. */
+	log.stderr_level = -1;
+	log.id = a->state.id;
+	log_setup(&log);
+	rc = be_born(&b, &box, &e);
+	if (rc < 0) {
+		say_failed(&b, &e);
+		box_free(box);
+		undo(&b);
+		return b.status;
+	}
+	if (say(a->chan, SAY_READY) < 0 || await(a->chan, SAY_COMMIT, &e) < 0) {
+		box_free(box);
+		undo(&b);
+		return 1;
+	}
+	fd_close(&a->chan);
+	fd_close(&b.root_dir);
+	fd_close(&b.cgroups);
+	rc = box_run(box);
+	box_free(box);
+	return rc;
+}
