@@ -67,10 +67,11 @@ int fd_read_all(int fd, size_t max, char **ret, size_t *ret_len)
 	size_t cap = 4096, len = 0;
 	struct stat st;
 
+	/* A hint, no more: sysfs calls a file of five bytes 4096 long. */
 	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0) {
-		if (max && (uint64_t)st.st_size > max)
-			return -EFBIG;
 		cap = (size_t)st.st_size + 1;
+		if (max && cap > max)
+			cap = max + 1;
 	}
 	buf = malloc(cap + 1);
 	if (!buf)
