@@ -43,7 +43,7 @@ static int write_at(int dir, const char *file, const char *value)
 	return fd_write_full(fd, value, strlen(value));
 }
 
-int cgroup_create(const char *id, const struct spec *s, struct err *e)
+int cgrp_create(const char *id, const struct spec *s, struct err *e)
 {
 	char path[PATH_LEN];
 	auto_fd dir = -1;
@@ -54,7 +54,7 @@ int cgroup_create(const char *id, const struct spec *s, struct err *e)
 		struct err ignored = {0};
 
 		/* Left over by a container of that name whose end nobody asked for. */
-		(void)!cgroup_remove(id, 0, &ignored);
+		(void)!cgrp_remove(id, 0, &ignored);
 		rc = mkdir(path, 0755) < 0 ? -errno : 0;
 	} else {
 		dir = dir_of(id);
@@ -78,7 +78,7 @@ int cgroup_create(const char *id, const struct spec *s, struct err *e)
 	return rc;
 }
 
-int cgroup_open(const char *id, pid_t pid)
+int cgrp_open(const char *id, pid_t pid)
 {
 	char path[64], want[CONTAINER_ID_MAX + sizeof(TOP_NAME)];
 	auto_free char *text = NULL;
@@ -131,7 +131,7 @@ static int walk(int dir, unsigned depth, int (*fn)(int dir, void *arg), void *ar
 		if (sub < 0)
 			continue;
 		rc = walk(sub, depth + 1, fn, arg);
-		/* Only cgroup_remove() means the directories; for others this fails, being in use.
+		/* Only cgrp_remove() means the directories; for others this fails, being in use.
 		 */
 		if (rc == 0 && !fn)
 			(void)unlinkat(dir, de->d_name, AT_REMOVEDIR);
@@ -175,7 +175,7 @@ static int add_pids(int dir, void *arg)
 	return 0;
 }
 
-int cgroup_pids(const char *id, pid_t **ret, size_t *ret_cnt)
+int cgrp_pids(const char *id, pid_t **ret, size_t *ret_cnt)
 {
 	struct pids ps = {0};
 	int dir = dir_of(id), rc;
@@ -192,7 +192,7 @@ int cgroup_pids(const char *id, pid_t **ret, size_t *ret_cnt)
 	return 0;
 }
 
-int cgroup_kill(const char *id, int sig)
+int cgrp_kill(const char *id, int sig)
 {
 	auto_free pid_t *pids = NULL;
 	size_t cnt = 0;
@@ -203,7 +203,7 @@ int cgroup_kill(const char *id, int sig)
 
 		return dir < 0 ? dir : write_at(dir, "cgroup.kill", "1");
 	}
-	rc = cgroup_pids(id, &pids, &cnt);
+	rc = cgrp_pids(id, &pids, &cnt);
 	for (size_t i = 0; rc == 0 && i < cnt; i++)
 		(void)kill(pids[i], sig);
 	return rc;
@@ -234,7 +234,7 @@ static int wait_empty(int dir, int timeout_ms)
 	}
 }
 
-int cgroup_remove(const char *id, int timeout_ms, struct err *e)
+int cgrp_remove(const char *id, int timeout_ms, struct err *e)
 {
 	char path[PATH_LEN];
 	auto_fd dir = dir_of(id);

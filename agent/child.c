@@ -183,7 +183,7 @@ static int bind_console(int slave, struct err *e)
 {
 	auto_fd root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	auto_fd copy = mount_clone(slave, false);
-	auto_fd target = inroot_open(root, "/dev/console", O_PATH);
+	auto_fd target = jail_open(root, "/dev/console", O_PATH);
 	int rc = copy < 0 ? copy : target < 0 ? target : mount_move(copy, target);
 
 	return rc < 0 ? err_sys(e, rc, "device '/dev/console'") : 0;

@@ -30,13 +30,13 @@ void signals_restore(void); /* as a fresh process has them */
 int rootfs_build(const struct container *c, struct err *e) MUST_CHECK;
 int rootfs_pivot(const struct container *c, struct err *e) MUST_CHECK;
 
-/* inroot.c: paths below a directory that may hold anything. 0 or a descriptor, or -errno. */
-int inroot_open(int root, const char *path, int flags) MUST_CHECK; /* O_CLOEXEC added */
+/* jail.c: paths below a directory that may hold anything. 0 or a descriptor, or -errno. */
+int jail_open(int root, const char *path, int flags) MUST_CHECK; /* O_CLOEXEC added */
 /* Makes what is missing: directories with @mode, and the last component as a file if @file. O_PATH.
  */
-int inroot_make(int root, const char *path, mode_t mode, bool file) MUST_CHECK;
+int jail_make(int root, const char *path, mode_t mode, bool file) MUST_CHECK;
 /* Opens (making it) the directory of @path; *ret_name is the last component within @path. */
-int inroot_parent(int root, const char *path, const char **ret_name) MUST_CHECK;
+int jail_parent(int root, const char *path, const char **ret_name) MUST_CHECK;
 int mount_move(int mnt_fd, int target_fd) MUST_CHECK;
 /* Attaches a copy of the mounts at @from_fd to @target_fd. */
 int mount_clone(int from_fd, bool recursive) MUST_CHECK;
@@ -52,11 +52,11 @@ int devices_make(int root, const struct spec *s, struct err *e) MUST_CHECK;
 int devices_filter(int cgroup_fd, const struct spec *s, struct err *e) MUST_CHECK;
 
 /* cgroup.c: by name of the container. Agent and jobs. */
-int cgroup_create(const char *id, const struct spec *s, struct err *e) MUST_CHECK;
-int cgroup_open(const char *id, pid_t pid) MUST_CHECK; /* descriptor for CLONE_INTO_CGROUP */
-int cgroup_kill(const char *id, int sig);	       /* every process */
-int cgroup_pids(const char *id, pid_t **ret, size_t *ret_cnt) MUST_CHECK;
-int cgroup_remove(const char *id, int timeout_ms, struct err *e) MUST_CHECK; /* may wait */
+int cgrp_create(const char *id, const struct spec *s, struct err *e) MUST_CHECK;
+int cgrp_open(const char *id, pid_t pid) MUST_CHECK; /* descriptor for CLONE_INTO_CGROUP */
+int cgrp_kill(const char *id, int sig);		     /* every process */
+int cgrp_pids(const char *id, pid_t **ret, size_t *ret_cnt) MUST_CHECK;
+int cgrp_remove(const char *id, int timeout_ms, struct err *e) MUST_CHECK; /* may wait */
 
 /* cred.c: limits, groups, user, capabilities. CAP_SYS_ADMIN stays until cred_finish(). */
 int cred_begin(const struct spec_process *p, struct err *e) MUST_CHECK;

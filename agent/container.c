@@ -47,14 +47,14 @@ static void container_free(struct container *c)
 		/* One that has not been reaped yet is freed when it is. */
 		if (p->pid) {
 			streams_close(&p->streams);
-			spec_free_process(&p->spec);
+			gspec_free_process(&p->spec);
 			p->c = NULL;
 		} else {
 			proc_free(p);
 		}
 	}
 	list_del(&c->node);
-	spec_free(&c->spec);
+	gspec_free(&c->spec);
 	free(c->filter);
 	json_object_put(c->request);
 	free(c);
@@ -142,7 +142,7 @@ static int parse_container(struct json_object *o, struct container *c, uint64_t 
 		rc = err_set(e, -EINVAL, "spec: missing");
 	rc = rc ? rc : parse_base(o, base, e);
 	rc = rc ? rc : parse_root(o, c, e);
-	rc = rc ? rc : spec_parse(spec, &c->spec, e);
+	rc = rc ? rc : gspec_parse(spec, &c->spec, e);
 	rc = rc ? rc : parse_filter(o, c, e);
 	if (rc == 0 && !c->spec.has_process)
 		rc = err_set(e, -EINVAL, "the spec has no process");
@@ -165,7 +165,7 @@ void container_new(struct agent *a, uint32_t req, struct json_object *o)
 	c->request = json_object_get(o);
 	list_init(&c->node);
 	rc = parse_container(o, c, &base, &e);
-	rc = rc ? rc : cgroup_create(c->id, &c->spec, &e);
+	rc = rc ? rc : cgrp_create(c->id, &c->spec, &e);
 	if (rc < 0) {
 		container_free(c);
 		calls_reply_err(a, req, &e, 1);
@@ -181,7 +181,7 @@ void container_new(struct agent *a, uint32_t req, struct json_object *o)
 	if (!p || rc < 0) {
 		struct err ignored = {0};
 
-		(void)!cgroup_remove(c->id, 0, &ignored);
+		(void)!cgrp_remove(c->id, 0, &ignored);
 		container_free(c);
 		calls_reply_err(a, req, &e, 1);
 	}
@@ -226,7 +226,7 @@ void container_exec(struct agent *a, uint32_t req, struct json_object *o)
 	rc = rc ? rc : js_obj(o, "process", &process, &e);
 	if (rc == 0 && !process)
 		rc = err_set(&e, -EINVAL, "process: missing");
-	rc = rc ? rc : spec_parse_process(process, &spec, &e);
+	rc = rc ? rc : gspec_parse_process(process, &spec, &e);
 	if (rc == 0 && !spec.has_caps) {
 		memcpy(spec.caps, c->spec.process.caps, sizeof(spec.caps));
 		spec.has_caps = true;
@@ -234,7 +234,7 @@ void container_exec(struct agent *a, uint32_t req, struct json_object *o)
 	if (rc == 0)
 		p = proc_new(c, base, req, &e);
 	if (!p) {
-		spec_free_process(&spec);
+		gspec_free_process(&spec);
 		calls_reply_err(a, req, &e, 1);
 		return;
 	}
@@ -273,7 +273,7 @@ void container_kill(struct agent *a, uint32_t req, struct json_object *o)
 	if (rc == 0 && !pid)
 		rc = err_set(&e, -ESRCH, "container not running");
 	if (rc == 0 && all)
-		rc = cgroup_kill(c->id, (int)sig);
+		rc = cgrp_kill(c->id, (int)sig);
 	else if (rc == 0)
 		rc = kill(pid, (int)sig) < 0 ? -errno : 0;
 	if (rc < 0) {
@@ -321,8 +321,8 @@ static int remove_job(void *arg, struct json_object *reply, struct err *e)
 	int rc;
 
 	(void)reply;
-	(void)cgroup_kill(c->id, SIGKILL);
-	rc = cgroup_remove(c->id, 10000, e);
+	(void)cgrp_kill(c->id, SIGKILL);
+	rc = cgrp_remove(c->id, 10000, e);
 	/* The device may have refused to be bound; then there is nothing to give back. */
 	if (rc == 0 && c->root.device)
 		(void)!write_text("/sys/bus/platform/drivers/virtio-mmio/unbind", c->root.device);
@@ -388,7 +388,7 @@ void container_turn(struct agent *a)
 
 		if (c->running || c->init || c->init_pid)
 			continue;
-		(void)!cgroup_remove(c->id, 0, &e);
+		(void)!cgrp_remove(c->id, 0, &e);
 		if (c->root.device)
 			(void)!job_start(a, 0, remove_job, c, &e);
 		container_free(c);
@@ -400,7 +400,7 @@ void container_end_all(struct agent *a)
 	if (!a->containers.next)
 		return;
 	list_for_each (n, &a->containers)
-		(void)cgroup_kill(list_entry(n, struct container, node)->id, SIGKILL);
+		(void)cgrp_kill(list_entry(n, struct container, node)->id, SIGKILL);
 	(void)kill(-1, SIGKILL);
 	while (waitpid(-1, NULL, __WALL) > 0 || errno == EINTR)
 		;

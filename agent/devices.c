@@ -46,7 +46,7 @@ static int bind_own_node(int root, const struct spec_device *d)
 	if (own < 0)
 		return -EPERM;
 	copy = mount_clone(own, false);
-	target = inroot_make(root, d->path, 0755, true);
+	target = jail_make(root, d->path, 0755, true);
 	if (copy < 0 || target < 0)
 		return copy < 0 ? copy : target;
 	return mount_move(copy, target);
@@ -55,7 +55,7 @@ static int bind_own_node(int root, const struct spec_device *d)
 static int make_node(int root, const struct spec_device *d)
 {
 	const char *name;
-	auto_fd dir = inroot_parent(root, d->path, &name);
+	auto_fd dir = jail_parent(root, d->path, &name);
 	dev_t dev = S_ISFIFO(d->mode) ? 0 : makedev(d->major, d->minor);
 	struct stat st;
 
@@ -80,7 +80,7 @@ static int make_node(int root, const struct spec_device *d)
 static int make_link(int root, const char *path, const char *target)
 {
 	const char *name;
-	auto_fd dir = inroot_parent(root, path, &name);
+	auto_fd dir = jail_parent(root, path, &name);
 
 	if (dir < 0)
 		return dir;

@@ -40,7 +40,7 @@ static int hold_one(int root, const struct spec_mount *m)
 		if (fd >= 0)
 			return mount_clone(fd, true);
 	}
-	fd = inroot_open(root, m->dest, O_PATH);
+	fd = jail_open(root, m->dest, O_PATH);
 	return fd < 0 ? fd : mount_clone(fd, true);
 }
 
@@ -153,7 +153,7 @@ static int mount_one(int root, const struct spec_mount *m, int held, struct err 
 		mnt = make_fs(m, e);
 	if (mnt < 0)
 		return mnt;
-	target = inroot_make(root, m->dest, 0755, !is_dir(mnt));
+	target = jail_make(root, m->dest, 0755, !is_dir(mnt));
 	if (target < 0)
 		return err_sys(e, target, "mounting %s on '%s': its mount point", m->type, m->dest);
 	if (m->opt.tmpcopyup && is_dir(target)) {

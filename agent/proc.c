@@ -54,7 +54,7 @@ void proc_free(struct proc *p)
 		p->c->init = NULL;
 	list_del(&p->node);
 	if (!p->is_init)
-		spec_free_process(&p->spec);
+		gspec_free_process(&p->spec);
 	json_object_put(p->request);
 	free(p);
 }
@@ -170,7 +170,7 @@ void proc_reaped(struct proc *p, int ws)
 	if (p->is_init && p->c) {
 		p->c->init_pid = 0;
 		/* Without a pid name space of its own its children would survive it. */
-		(void)cgroup_kill(p->c->id, SIGKILL);
+		(void)cgrp_kill(p->c->id, SIGKILL);
 	}
 	if (p->setup.fd >= 0)
 		setup_event(&p->setup, EPOLLHUP);
@@ -304,7 +304,7 @@ static int join_fds(struct proc *p, struct child *ch, int *ret_pidns, struct err
 static int spawn(struct proc *p, struct child *ch, int pidns, struct err *e)
 {
 	uint64_t flags = 0;
-	auto_fd cg = cgroup_open(p->c->id, p->is_init ? 0 : p->c->init_pid);
+	auto_fd cg = cgrp_open(p->c->id, p->is_init ? 0 : p->c->init_pid);
 	pid_t pid;
 
 	if (cg < 0)

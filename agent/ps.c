@@ -113,7 +113,7 @@ int ps_job(void *arg, struct json_object *reply, struct err *e)
 	int rc;
 
 	(void)json_object_object_add(reply, "processes", arr);
-	rc = cgroup_pids(c->id, &pids, &cnt);
+	rc = cgrp_pids(c->id, &pids, &cnt);
 	if (rc < 0)
 		return err_sys(e, rc, "container '%s'", c->id);
 	all = calloc(cnt + 1, sizeof(*all));

@@ -140,7 +140,7 @@ static int empty_dir(void)
  */
 static int mask(int root, const char *path, int null)
 {
-	auto_fd target = inroot_open(root, path, O_PATH);
+	auto_fd target = jail_open(root, path, O_PATH);
 	auto_fd cover = -1;
 	struct stat st;
 
@@ -156,7 +156,7 @@ static int mask(int root, const char *path, int null)
 
 static int make_readonly(int root, const char *path)
 {
-	auto_fd target = inroot_open(root, path, O_PATH);
+	auto_fd target = jail_open(root, path, O_PATH);
 	auto_fd copy = -1;
 	int rc;
 
@@ -192,14 +192,14 @@ static int hide_paths(int root, const struct spec *s, struct err *e)
 /* What has to exist before the root may become read-only. */
 static int make_targets(int root, const struct spec_process *p, struct err *e)
 {
-	auto_fd cwd = inroot_make(root, p->cwd, 0755, false);
+	auto_fd cwd = jail_make(root, p->cwd, 0755, false);
 	auto_fd con = -1;
 
 	if (cwd < 0 && cwd != -EROFS)
 		return err_sys(e, cwd, "cwd '%s'", p->cwd);
 	if (!p->terminal)
 		return 0;
-	con = inroot_make(root, "/dev/console", 0755, true);
+	con = jail_make(root, "/dev/console", 0755, true);
 	return con < 0 ? err_sys(e, con, "device '/dev/console'") : 0;
 }
 

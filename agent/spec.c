@@ -14,7 +14,7 @@
 
 #define IOPRIO_CLASS_SHIFT 13
 
-int spec_writes_add(struct spec_writes *w, const char *file, const char *fmt, ...)
+int gspec_writes_add(struct spec_writes *w, const char *file, const char *fmt, ...)
 {
 	struct spec_write *v = reallocarray(w->v, w->cnt + 1, sizeof(*v));
 	va_list ap;
@@ -47,7 +47,7 @@ static void writes_free(struct spec_writes *w)
 	free(w->v);
 }
 
-void spec_free_process(struct spec_process *p)
+void gspec_free_process(struct spec_process *p)
 {
 	free(p->args);
 	free(p->env);
@@ -55,9 +55,9 @@ void spec_free_process(struct spec_process *p)
 	memset(p, 0, sizeof(*p));
 }
 
-void spec_free(struct spec *s)
+void gspec_free(struct spec *s)
 {
-	spec_free_process(&s->process);
+	gspec_free_process(&s->process);
 	writes_free(&s->sysctls);
 	writes_free(&s->cgroup);
 	free(s->mounts);
@@ -273,7 +273,7 @@ static int parse_process_extras(struct json_object *o, struct spec_process *p, s
 	return rc;
 }
 
-int spec_parse_process(struct json_object *o, struct spec_process *p, struct err *e)
+int gspec_parse_process(struct json_object *o, struct spec_process *p, struct err *e)
 {
 	struct json_object *user = NULL, *caps = NULL, *limits = NULL;
 	int64_t oom = 0;
@@ -376,7 +376,7 @@ static int refuse_hooks(struct json_object *hooks, struct err *e)
 	return rc;
 }
 
-int spec_parse(struct json_object *json, struct spec *s, struct err *e)
+int gspec_parse(struct json_object *json, struct spec *s, struct err *e)
 {
 	struct json_object *root = NULL, *mounts = NULL, *lin = NULL, *proc = NULL, *hooks = NULL;
 	int rc;
@@ -396,9 +396,9 @@ int spec_parse(struct json_object *json, struct spec *s, struct err *e)
 		rc = refuse_hooks(hooks, e);
 	rc = rc ? rc : parse_mounts(mounts, s, e);
 	if (rc == 0 && lin)
-		rc = spec_parse_linux(lin, s, e);
+		rc = gspec_parse_linux(lin, s, e);
 	if (rc == 0 && proc) {
-		rc = spec_parse_process(proc, &s->process, e);
+		rc = gspec_parse_process(proc, &s->process, e);
 		s->has_process = true;
 	}
 	return rc;

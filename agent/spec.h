@@ -122,17 +122,17 @@ struct spec {
 	bool has_personality;
 };
 
-/* Takes a reference to @json. Free with spec_free() also after a failure. */
-int spec_parse(struct json_object *json, struct spec *s, struct err *e) MUST_CHECK;
-void spec_free(struct spec *s);
+/* Takes a reference to @json. Free with gspec_free() also after a failure. */
+int gspec_parse(struct json_object *json, struct spec *s, struct err *e) MUST_CHECK;
+void gspec_free(struct spec *s);
 /* A process of its own (EXECCMD); its strings stay @json's. */
-int spec_parse_process(struct json_object *json, struct spec_process *p, struct err *e) MUST_CHECK;
-void spec_free_process(struct spec_process *p);
+int gspec_parse_process(struct json_object *json, struct spec_process *p, struct err *e) MUST_CHECK;
+void gspec_free_process(struct spec_process *p);
 
-/* spec_linux.c and spec_res.c: parts of spec_parse() */
-int spec_parse_linux(struct json_object *lin, struct spec *s, struct err *e) MUST_CHECK;
-int spec_parse_resources(struct json_object *res, struct spec *s, struct err *e) MUST_CHECK;
-int spec_writes_add(struct spec_writes *w, const char *file, const char *fmt, ...)
+/* spec_linux.c and spec_res.c: parts of gspec_parse() */
+int gspec_parse_linux(struct json_object *lin, struct spec *s, struct err *e) MUST_CHECK;
+int gspec_parse_resources(struct json_object *res, struct spec *s, struct err *e) MUST_CHECK;
+int gspec_writes_add(struct spec_writes *w, const char *file, const char *fmt, ...)
     PRINTF_LIKE(3, 4);
 
 /* Names: RLIMIT_* and CAP_*. -1 = unknown. */

@@ -178,7 +178,7 @@ static int parse_sysctls(struct json_object *obj, struct spec *s, struct err *e)
 		value = json_object_get_string(v);
 		if (sysctl_path(key, path, sizeof(path)) < 0)
 			return err_set(e, -EINVAL, "sysctl '%s': not a key", key);
-		rc = spec_writes_add(&s->sysctls, path, "%s", value);
+		rc = gspec_writes_add(&s->sysctls, path, "%s", value);
 		if (rc < 0)
 			return err_sys(e, rc, "sysctl %s", key);
 	}
@@ -249,7 +249,7 @@ static int parse_personality(struct json_object *o, struct spec *s, struct err *
 	return 0;
 }
 
-int spec_parse_linux(struct json_object *lin, struct spec *s, struct err *e)
+int gspec_parse_linux(struct json_object *lin, struct spec *s, struct err *e)
 {
 	struct json_object *ns = NULL, *dev = NULL, *sysctl = NULL, *sec = NULL, *res = NULL,
 			   *per = NULL;
@@ -276,7 +276,7 @@ int spec_parse_linux(struct json_object *lin, struct spec *s, struct err *e)
 	if (rc == 0 && per)
 		rc = parse_personality(per, s, e);
 	if (rc == 0 && res)
-		rc = spec_parse_resources(res, s, e);
+		rc = gspec_parse_resources(res, s, e);
 	rc = rc ? rc : parse_paths(lin, "maskedPaths", &s->masked, e);
 	rc = rc ? rc : parse_paths(lin, "readonlyPaths", &s->readonly, e);
 	return rc < 0 ? err_wrap(e, "linux") : 0;

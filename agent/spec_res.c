@@ -17,8 +17,8 @@
 
 static int add_limit(struct spec *s, const char *file, int64_t v)
 {
-	return v < 0 ? spec_writes_add(&s->cgroup, file, "max")
-		     : spec_writes_add(&s->cgroup, file, "%" PRId64, v);
+	return v < 0 ? gspec_writes_add(&s->cgroup, file, "max")
+		     : gspec_writes_add(&s->cgroup, file, "%" PRId64, v);
 }
 
 static int parse_memory(struct json_object *o, struct spec *s, struct err *e)
@@ -73,14 +73,14 @@ static int parse_cpu(struct json_object *o, struct spec *s, struct err *e)
 		return rc;
 	if (shares) {
 		shares = MAX(SHARES_MIN, MIN(SHARES_MAX, shares));
-		rc = spec_writes_add(&s->cgroup, "cpu.weight", "%" PRId64,
-				     1 + (shares - SHARES_MIN) * 9999 / (SHARES_MAX - SHARES_MIN));
+		rc = gspec_writes_add(&s->cgroup, "cpu.weight", "%" PRId64,
+				      1 + (shares - SHARES_MIN) * 9999 / (SHARES_MAX - SHARES_MIN));
 	}
 	if (rc == 0 && (quota || period)) {
 		period = period ? period : 100000;
-		rc = quota > 0 ? spec_writes_add(&s->cgroup, "cpu.max", "%" PRId64 " %" PRId64,
-						 quota, period)
-			       : spec_writes_add(&s->cgroup, "cpu.max", "max %" PRId64, period);
+		rc = quota > 0 ? gspec_writes_add(&s->cgroup, "cpu.max", "%" PRId64 " %" PRId64,
+						  quota, period)
+			       : gspec_writes_add(&s->cgroup, "cpu.max", "max %" PRId64, period);
 	}
 	if (rc == 0 && burst)
 		rc = add_limit(s, "cpu.max.burst", burst);
@@ -110,7 +110,7 @@ static int parse_hugepages(struct json_object *arr, struct spec *s, struct err *
 		if (!is_file_name(size) || strlen(size) > 16)
 			return err_set(e, -EINVAL, "hugepageLimits: page size '%s'", size);
 		(void)snprintf(file, sizeof(file), "hugetlb.%s.max", size);
-		rc = spec_writes_add(&s->cgroup, file, "%" PRIu64, limit);
+		rc = gspec_writes_add(&s->cgroup, file, "%" PRIu64, limit);
 		if (rc < 0)
 			return err_sys(e, rc, "hugepageLimits");
 	}
@@ -127,7 +127,7 @@ static int parse_unified(struct json_object *obj, struct spec *s, struct err *e)
 			return err_set(e, -EINVAL, "unified.%s: not a string", key);
 		if (!is_file_name(key) || !strchr(key, '.') || strncmp(key, "cgroup.", 7) == 0)
 			return err_set(e, -EINVAL, "unified: '%s' is not a controller's file", key);
-		rc = spec_writes_add(&s->cgroup, key, "%s", json_object_get_string(v));
+		rc = gspec_writes_add(&s->cgroup, key, "%s", json_object_get_string(v));
 		if (rc < 0)
 			return err_sys(e, rc, "unified");
 	}
@@ -181,7 +181,7 @@ static int parse_devrules(struct json_object *arr, struct spec *s, struct err *e
 	return 0;
 }
 
-int spec_parse_resources(struct json_object *res, struct spec *s, struct err *e)
+int gspec_parse_resources(struct json_object *res, struct spec *s, struct err *e)
 {
 	struct json_object *mem = NULL, *cpu = NULL, *pids = NULL, *huge = NULL, *uni = NULL,
 			   *dev = NULL;

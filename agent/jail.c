@@ -17,7 +17,7 @@
 #include "agent/child.h"
 #include "base/fd.h"
 
-int inroot_open(int root, const char *path, int flags)
+int jail_open(int root, const char *path, int flags)
 {
 	struct open_how how = {
 	    .flags = (uint64_t)(unsigned)flags | O_CLOEXEC | O_NOCTTY,
@@ -50,11 +50,11 @@ static int make_last(int dir, const char *name, mode_t mode, bool file)
 	}
 }
 
-int inroot_make(int root, const char *path, mode_t mode, bool file)
+int jail_make(int root, const char *path, mode_t mode, bool file)
 {
 	char done[PATH_MAX] = ""; /* the part of @path that exists */
 	size_t len = 0;
-	int fd = inroot_open(root, path, O_PATH);
+	int fd = jail_open(root, path, O_PATH);
 
 	if (fd != -ENOENT)
 		return fd;
@@ -66,20 +66,20 @@ int inroot_make(int root, const char *path, mode_t mode, bool file)
 		auto_fd dir = -1;
 		int rc;
 
-		dir = inroot_open(root, done, O_PATH | O_DIRECTORY);
+		dir = jail_open(root, done, O_PATH | O_DIRECTORY);
 		if (dir < 0)
 			return dir;
 		if (len)
 			done[len++] = '/';
 		memcpy(done + len, p, n);
 		done[len + n] = '\0';
-		fd = inroot_open(root, done, O_PATH);
+		fd = jail_open(root, done, O_PATH);
 		if (fd == -ENOENT) {
 			/* A dangling link has no target to make: EEXIST, and ENOENT again below. */
 			rc = make_last(dir, done + len, *next ? 0755 : mode, file && !*next);
 			if (rc < 0)
 				return rc;
-			fd = inroot_open(root, done, O_PATH);
+			fd = jail_open(root, done, O_PATH);
 		}
 		if (fd < 0)
 			return fd;
@@ -89,10 +89,10 @@ int inroot_make(int root, const char *path, mode_t mode, bool file)
 			return fd;
 		(void)close(fd);
 	}
-	return inroot_open(root, "", O_PATH);
+	return jail_open(root, "", O_PATH);
 }
 
-int inroot_parent(int root, const char *path, const char **ret_name)
+int jail_parent(int root, const char *path, const char **ret_name)
 {
 	const char *slash = strrchr(path, '/');
 	char dir[PATH_MAX];
@@ -103,7 +103,7 @@ int inroot_parent(int root, const char *path, const char **ret_name)
 	if ((size_t)snprintf(dir, sizeof(dir), "%.*s", slash ? (int)(slash - path) : 0, path) >=
 	    sizeof(dir))
 		return -ENAMETOOLONG;
-	return inroot_make(root, dir, 0755, false);
+	return jail_make(root, dir, 0755, false);
 }
 
 int mount_move(int mnt_fd, int target_fd)
