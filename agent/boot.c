@@ -126,7 +126,7 @@ int boot_cgroups(struct err *e)
 					     "hugetlb", "pids", "misc"};
 	auto_free char *have = NULL;
 
-	if (fd_read_file(AT_FDCWD, "/sys/fs/cgroup/cgroup.controllers", 4096, &have, NULL) < 0)
+	if (fd_read_file(AT_FDCWD, "/sys/fs/cgroup/cgroup.controllers", 8192, &have, NULL) < 0)
 		return err_set(e, -ENOENT, "/sys/fs/cgroup: not a cgroup v2 hierarchy");
 	if (mkdir(AGENT_CGROUP_TOP, 0755) < 0 && errno != EEXIST)
 		return err_sys(e, -errno, "making " AGENT_CGROUP_TOP);
@@ -183,7 +183,8 @@ static void scan_ports(int *ctl, int *io)
 		if (de->d_name[0] == '.')
 			continue;
 		(void)snprintf(path, sizeof(path), VIRTIO_PORTS "/%s/name", de->d_name);
-		if (fd_read_file(AT_FDCWD, path, 256, &name, NULL) < 0)
+		/* sysfs says 4096 bytes for every file. */
+		if (fd_read_file(AT_FDCWD, path, 8192, &name, NULL) < 0)
 			continue;
 		name[strcspn(name, "\n")] = '\0';
 		if (strcmp(name, LINK_PORT_CTL) == 0)

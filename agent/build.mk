@@ -12,3 +12,9 @@ $(O)/bin/agent_driver: $(O)/obj/tests/it/agent_driver.o $(O)/lib/libmux.a $(O)/l
 	$(call say,LD,$@)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) $(filter %.a,$^) -ljson-c
+$(O)/bin/agent_vm: $(O)/obj/tests/it/agent_vm.o $(LIB_VMM)
+	$(call say,LD,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS)
+
+check-it: $(O)/bin/agent_driver

@@ -3,17 +3,21 @@
 #include "agent/container.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "agent/child.h"
 #include "agent/ps.h"
+#include "base/clock.h"
 #include "base/fd.h"
 
-#define BASE_MAX (INT64_MAX - 1)
+#define BASE_MAX    (INT64_MAX - 1)
+#define END_WAIT_NS (5 * NS_PER_SEC)
 
 struct container *container_find(struct agent *a, const char *id)
 {
@@ -397,11 +401,25 @@ void container_turn(struct agent *a)
 
 void container_end_all(struct agent *a)
 {
+	uint64_t end = clock_ns() + END_WAIT_NS;
+
 	if (!a->containers.next)
 		return;
 	list_for_each (n, &a->containers)
 		(void)cgrp_kill(list_entry(n, struct container, node)->id, SIGKILL);
 	(void)kill(-1, SIGKILL);
-	while (waitpid(-1, NULL, __WALL) > 0 || errno == EINTR)
-		;
+	/* One that waits for the host's file server may never die: the machine ends without it. */
+	for (uint64_t now = clock_ns(); now < end; now = clock_ns()) {
+		struct pollfd pfd = {.fd = a->child_ev.fd, .events = POLLIN};
+		struct signalfd_siginfo si;
+		pid_t pid = waitpid(-1, NULL, __WALL | WNOHANG);
+
+		if (pid < 0 && errno != EINTR)
+			break;
+		if (pid)
+			continue;
+		(void)poll(&pfd, 1, (int)((end - now) / NS_PER_MS) + 1);
+		while (pfd.fd >= 0 && read(pfd.fd, &si, sizeof(si)) > 0)
+			;
+	}
 }

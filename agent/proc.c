@@ -88,8 +88,10 @@ static void setup_message(struct proc *p, const struct setup_msg *m, size_t len,
 	case 'T': {
 		int in = master >= 0 ? fcntl(master, F_DUPFD_CLOEXEC, 3) : -1;
 
-		if (in < 0)
+		if (in < 0 || p->streams.out[0].fd >= 0) {
+			fd_close(&in);
 			return;
+		}
 		(void)fd_set_nonblock(master, 1);
 		if (streams_attach(&p->streams, in, fd_take(&master), -1, true) < 0)
 			streams_close(&p->streams);

@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
+# shellcheck disable=SC2016
 # The agent in name spaces of this machine: what a container sees, streams under pressure, errors and
 # their words. Needs root and cgroup2; limits that this machine's cgroup2 cannot set are tried in the VM.
 set -euo pipefail
@@ -126,9 +127,9 @@ o=$(printf '%s\n' "$(container '["/etc/plain"]')" | drive)
 check "permission denied" 'exec: \\"/etc/plain\\": permission denied","status":126' "$o"
 printf 'xx' >"$root/bin/broken"
 chmod 755 "$root/bin/broken"
-o=$(printf '%s\n' "$(container '["broken"]')" "$(container '["true"]' | sed 's/open 1/close 1\nopen 1/')" "exit 1" | drive)
+o=$(printf '%s\n' "$(container '["broken"]')" "$(container '["true"]' |  sed 's/open 1/open 11/; s/"base":1/"base":11/')" "exit 11" | drive)
 check "exec format error" 'exec /bin/broken: exec format error","status":126' "$o"
-check "the name is free after a failure" 'NEWCONTAINER ok[^\n]*\n(closed 1\n)?exit 1 0' "$o"
+check "the name is free after a failure" 'NEWCONTAINER ok[^\n]*\n(closed 11\n)?exit 11 0' "$o"
 for bad in '"rlimits":[{"type":"RLIMIT_TEST","soft":1,"hard":1}]@RLIMIT_TEST' \
 	'"rlimits":[{"type":"RLIMIT_CPU","soft":2,"hard":1}]@soft limit' \
 	'"capabilities":{"bounding":["CAP_TEST"]}@CAP_TEST' \
