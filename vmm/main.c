@@ -2,8 +2,10 @@
 /*
  * The vmm program: a table of verbs. What a verb does is in its own file (cmds.h).
  */
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 #include "base/compiler.h"
 #include "base/log.h"
 #include "vmm/cmds.h"
@@ -17,7 +19,7 @@ static const struct {
 } verbs[] = {
     {"run", cmd_run, "boot a kernel"},
     {"check", cmd_check, "find out whether this host can run guests"},
-    {"help", cmd_help, "this list"},
+    {"help", cmd_help, "this list, or 'help COMMAND': the command's options"},
 };
 
 static void usage(FILE *f)
@@ -30,16 +32,43 @@ static void usage(FILE *f)
 
 static int cmd_help(int argc, char **argv)
 {
-	if (argc > 1) {
-		fprintf(stderr, "vmm: help: unexpected argument '%s'\n", argv[1]);
+	char flag[] = "--help";
+	char *of_verb[] = {argc > 1 ? argv[1] : NULL, flag, NULL};
+
+	if (argc > 2) {
+		fprintf(stderr, "vmm: help: unexpected argument '%s'\n", argv[2]);
 		return 2;
 	}
-	usage(stdout);
+	if (argc == 1 || !strcmp(argv[1], "help") || !strcmp(argv[1], "--help")) {
+		usage(stdout);
+		return 0;
+	}
+	for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {
+		if (!strcmp(argv[1], verbs[i].name))
+			return verbs[i].fn(2, of_verb);
+	}
+	fprintf(stderr, "vmm: help: unknown command '%s'\n", argv[1]);
+	return 2;
+}
+
+/* A descriptor that we open must not become stdin, stdout or stderr by chance. */
+static int fill_stdio(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd < 0)
+		return -1;
+	(void)close(fd);
 	return 0;
 }
 
 int main(int argc, char **argv)
 {
+	if (fill_stdio() < 0)
+		return 1;
 	log_setup(&(struct log_config){
 	    .program = "vmm", .file_fd = -1, .level = LOG_LVL_INFO, .stderr_level = LOG_LVL_WARN});
 	if (argc < 2) {
