@@ -114,6 +114,7 @@ struct vcon {
 	struct virtio_dev dev;
 	unsigned cnt;
 	bool multiport;
+	uint32_t writes; /* kicks of port 0's output, without MULTIPORT */
 	uint64_t more_mask[2]; /* queues with chains left over */
 	struct loop_work more;
 	struct iovec iov[VQ_SIZE_MAX + GMEM_REGIONS_MAX]; /* input and control: used up in one go */
@@ -498,6 +499,20 @@ static int vcon_start(struct virtio_dev *dev)
 	return 0;
 }
 
+/*
+ * Without MULTIPORT Linux takes the size from the config bytes only when told of a change, and loses that
+ * until its hvc is registered, of which output is the only sign; during the registration itself, boot
+ * messages are output too. So: with the first output, and each time there has been twice as much.
+ */
+static void tell_size(struct vcon *vc)
+{
+	struct port *p = &vc->port[0];
+
+	vc->writes++;
+	if (p->sized && (vc->writes & (vc->writes - 1)) == 0)
+		virtio_cfg_update(&vc->dev, set_size, p);
+}
+
 static void vcon_kick(struct virtio_dev *dev, struct vq *q)
 {
 	struct vcon *vc = vcon_of(dev);
@@ -507,6 +522,8 @@ static void vcon_kick(struct virtio_dev *dev, struct vq *q)
 		if (q->idx > 1)
 			return;
 		port_opened(&vc->port[0], true);
+		if (q->idx == 1)
+			tell_size(vc);
 	} else if (q->idx == CTL_IN_Q) {
 		ctl_flush(vc);
 		return;
@@ -528,6 +545,7 @@ static void vcon_stop(struct virtio_dev *dev)
 	if (dev->loop)
 		loop_unpost(dev->loop, &vc->more);
 	memset(vc->more_mask, 0, sizeof(vc->more_mask));
+	vc->writes = 0;
 	for (struct port *p = vc->port; p < vc->port + vc->cnt; p++) {
 		p->pending = 0;
 		p->ready = false;

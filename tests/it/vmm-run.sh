@@ -44,8 +44,8 @@ send stty size\n
 expect 44 133
 send echo $((6*7))\n
 expect 42
-send sleep 100\n
-expect sleep 100
+send sh -c 'echo re''ady; exec sleep 100'\n
+expect ready
 send \x03
 expect guest>
 send \x01h

@@ -554,6 +554,30 @@ Test(console, resize)
 	end();
 }
 
+/* Linux looks at the size only when told, and not before its console is registered. */
+Test(console, without_multiport_the_size_is_told_with_output)
+{
+	unsigned told = 0;
+
+	begin(FG_ALL & ~2ull, 0, false);
+	vcon_resize(dev, 0, 80, 24);
+	fg_set_reg(g, 0x64, fg_reg(g, 0x60));
+	(void)post(0, 100);
+	cr_assert_eq(fg_reg(g, 0x60) & 2, 0, "too early");
+	for (unsigned i = 0; i < 8; i++) {
+		guest_writes(0, "boot", 4);
+		told += (fg_reg(g, 0x60) & 2) != 0;
+		fg_set_reg(g, 0x64, fg_reg(g, 0x60));
+	}
+	cr_assert_eq(told, 4, "1, 2, 4, 8");
+	end();
+	/* Nothing to tell, nothing told. */
+	begin(FG_ALL & ~2ull, 0, false);
+	guest_writes(0, "boot", 4);
+	cr_assert_eq(fg_reg(g, 0x60) & 2, 0);
+	end();
+}
+
 /* ---- sharing the loop
  * ---------------------------------------------------------------------------------------- */
 
