@@ -76,6 +76,8 @@ const void *buf_peek(const struct buf *b, size_t *len)
 void buf_consume(struct buf *b, size_t n)
 {
 	BUG_ON(n > b->len);
+	if (n == 0) /* there may be no memory yet */
+		return;
 	b->data += n;
 	b->len -= n;
 	if (b->len == 0)
