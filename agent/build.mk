@@ -17,4 +17,4 @@ $(O)/bin/agent_vm: $(O)/obj/tests/it/agent_vm.o $(LIB_VMM)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS)
 
-check-it: $(O)/bin/agent_driver
+check-it: $(O)/bin/agent_driver $(O)/bin/agent_vm

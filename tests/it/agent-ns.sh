@@ -5,7 +5,7 @@
 # their words. Needs root and cgroup2; limits that this machine's cgroup2 cannot set are tried in the VM.
 set -euo pipefail
 here=$(cd "$(dirname "$0")/../.." && pwd)
-out=${O:-$here/build/release}
+out=${HUSK_BUILD:-$here/build/release}
 case $out in /*) ;; *) out=$here/$out ;; esac
 [ "$(id -u)" = 0 ] || { echo "agent-ns: needs root"; exit 77; }
 busybox=$(command -v busybox) || { echo "agent-ns: needs busybox-static"; exit 77; }
