@@ -1,0 +1,73 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# `husk run` of a busybox bundle: exit codes, streams byte for byte, environment and arguments.
+set -u
+here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
+husk=$HUSK_BUILD/bin/husk
+b=$TMP/bundle
+bad=0
+fail() {
+    echo "FAIL: $*"
+    bad=1
+}
+command_is() { # the container's process.args
+    jq --argjson a "$(jq -cn '$ARGS.positional' --args -- "$@")" '.process.args = $a' "$b/base.json" \
+        >"$b/config.json"
+}
+run() { # run NAME: its status in $rc
+    timeout 120 "$husk" --log "$TMP/$1.log" --log-format json run --bundle "$b" "$1"
+    rc=$?
+}
+
+bash "$here/lib/bundle.sh" "$b" sh && cp "$b/config.json" "$b/base.json" || exit 1
+
+command_is sh -c 'exit 7'
+run exit7
+[ $rc = 7 ] || fail "exit 7: status $rc"
+# shellcheck disable=SC2016 # the container's shell expands it
+command_is sh -c 'kill -9 $$'
+run kill9
+[ $rc = 137 ] || fail "kill -9 of itself: status $rc"
+
+# 100 MiB of noise through the container, counted by it and coming back.
+head -c 104857600 /dev/urandom >"$TMP/noise"
+want=$(sha256sum <"$TMP/noise")
+command_is sha256sum
+run sum <"$TMP/noise" >"$TMP/sum"
+[ "$(cat "$TMP/sum")" = "$want" ] || fail "100 MiB to sha256sum: $(cat "$TMP/sum")"
+command_is cat
+run cat <"$TMP/noise" >"$TMP/back"
+cmp "$TMP/noise" "$TMP/back" || fail '100 MiB through cat'
+run pipe < <(cat "$TMP/noise") | cat >"$TMP/back"
+cmp "$TMP/noise" "$TMP/back" || fail '100 MiB through cat and pipes'
+rm -f "$TMP/noise" "$TMP/back"
+
+# Lines on both streams, none lost, none in the wrong one, in order.
+command_is sh -c 'seq 100000; seq 100000 >&2'
+run lines >"$TMP/out" 2>"$TMP/err"
+seq 100000 | cmp - "$TMP/out" || fail "100 000 lines on stdout: $(wc -l <"$TMP/out")"
+seq 100000 | cmp - "$TMP/err" || fail "100 000 lines on stderr: $(wc -l <"$TMP/err")"
+
+# A long environment, an argument with everything in it.
+head -c 153600 /dev/urandom | base64 -w 100000 >"$TMP/long"
+args=$'a b  c "d" \'e\'\nf\tg\\h äöü €'
+jq --rawfile long "$TMP/long" --arg arg "$args" \
+    '.process.env += ($long | rtrimstr("\n") | split("\n") | to_entries | map("LONG\(.key)=\(.value)"))
+     | .process.args = ["sh", "-c", "printf %s \"$1\"; printf %s \"$LONG0$LONG1$LONG2\" >&2", "sh", $arg]' \
+    "$b/base.json" >"$b/config.json"
+run env >"$TMP/out" 2>"$TMP/err"
+[ "$(cat "$TMP/out")" = "$args" ] || fail "argument: $(cat "$TMP/out")"
+[ "$(cat "$TMP/err")" = "$(tr -d '\n' <"$TMP/long")" ] || fail 'environment of 200 KiB'
+
+# A reader that goes away: the container gets SIGPIPE or EPIPE, and nothing hangs.
+command_is sh -c 'yes; true'
+run broken | head -n 1 >"$TMP/out"
+[ "$(cat "$TMP/out")" = y ] || fail 'output to a reader that leaves'
+
+# The host's files are the container's.
+command_is sh -c 'echo here >/root/made; cat /root/given; hostname'
+echo there >"$b/rootfs/root/given"
+run files >"$TMP/out"
+[ "$(cat "$TMP/out")" = $'there\nhusk' ] || fail "files: $(cat "$TMP/out")"
+[ "$(cat "$b/rootfs/root/made" 2>&1)" = here ] || fail 'a file made in the container'
+[ $bad = 0 ]
