@@ -18,8 +18,8 @@
 static const struct {
 	const char *name;
 	int signo;
-} extra[] = {
-    {"IOT", SIGABRT}, {"CLD", SIGCHLD}, {"IO", SIGIO}, {"POLL", SIGIO}, {"RTMIN", RT_MIN}, {"RTMAX", RT_MAX}};
+} extra[] = {{"IOT", SIGABRT}, {"CLD", SIGCHLD},  {"IO", SIGIO},
+	     {"POLL", SIGIO},  {"RTMIN", RT_MIN}, {"RTMAX", RT_MAX}};
 
 static int number(const char *s, int min, int max)
 {

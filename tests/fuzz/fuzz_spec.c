@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * config.json from anybody: parsed, judged, its seccomp section compiled, its options read. Whatever is
- * refused is refused with a sentence.
+ * config.json from anybody: parsed, judged, its seccomp section compiled, its options read.
+ * Whatever is refused is refused with a sentence.
  */
 #include <stdint.h>
 #include <stdlib.h>
