@@ -11,8 +11,8 @@
  *   credit += n           <--------CREDIT(n)-------   window += n on link_consumed(n)
  *   --EOF--> no DATA after it            <--CLOSED-- receiver takes no more: DATA is dropped
  *
- * A receiver holds the sender to its window: more than that is a violation. EXIT is a frame like DATA
- * in the sender's order, so it cannot overtake output.
+ * A receiver holds the sender to its window: more than that is a violation. EXIT is a frame like
+ * DATA in the sender's order, so it cannot overtake output.
  *
  * Output collects in one buffer per channel. Stream data is accepted only while the I/O buffer is
  * below OUT_SOFT (the last that is accepted may exceed it by one window); credits, EOF and EXIT

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Two ends of a link in one process, that note what they are told, for the tests of link.c. Included
- * by one source per program: the state is static. One thread.
+ * Two ends of a link in one process, that note what they are told, for the tests of link.c.
+ * Included by one source per program: the state is static. One thread.
  */
 #ifndef HUSK_TESTS_UNIT_LINK_PAIR_H
 #define HUSK_TESTS_UNIT_LINK_PAIR_H
@@ -65,7 +65,8 @@ static MAYBE_UNUSED void on_up(void *ctx, const char *json, size_t len)
 	note(e, 'u', 0);
 }
 
-static MAYBE_UNUSED void on_request(void *ctx, uint32_t id, uint32_t cmd, const char *json, size_t len)
+static MAYBE_UNUSED void on_request(void *ctx, uint32_t id, uint32_t cmd, const char *json,
+				    size_t len)
 {
 	struct end *e = ctx;
 
@@ -242,7 +243,8 @@ static MAYBE_UNUSED void ctl(struct end *e, uint32_t code, uint32_t id, const ch
 	free(p);
 }
 
-static MAYBE_UNUSED void io(struct end *e, uint64_t id, uint8_t type, uint32_t len, const void *payload)
+static MAYBE_UNUSED void io(struct end *e, uint64_t id, uint8_t type, uint32_t len,
+			    const void *payload)
 {
 	uint8_t *p = calloc(1, 16 + len);
 
