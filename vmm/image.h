@@ -39,7 +39,7 @@ struct kernel_image {
 	uint64_t entry;
 	uint64_t end;		    /* first byte behind what was loaded */
 	bool linux_note;	    /* has a note of owner "Linux" */
-	bool has_of;		    /* takes a device tree (it knows our IO-APIC's name) */
+	bool has_of;		    /* takes a device tree (it knows our bus's name) */
 	uint32_t cmdline_max;	    /* bytes without the NUL */
 	size_t hdr_len;		    /* of a bzImage's setup header; 0 = came as ELF */
 	uint8_t hdr[IMAGE_HDR_MAX]; /* from offset 0x1f1 on */

@@ -231,12 +231,16 @@ static int load_segment(const struct elf *elf, const struct gmem *mem, const str
 	return 0;
 }
 
-/* Does a kernel of somebody else's take a device tree? It does when it knows this name. */
+/*
+ * Does a kernel without our salt take a device tree? It does when it knows the bus that our devices
+ * are on. The name is in Linux's init data, which is linked last: so from the back, and it is found
+ * at once or never.
+ */
 static bool knows_our_tree(const struct elf *elf, const struct gmem *mem)
 {
-	static const char name[] = "intel,ce4100-ioapic";
+	static const char name[] = "intel,ce4100-cp";
 
-	for (unsigned i = 0; i < elf->phnum; i++) {
+	for (unsigned i = elf->phnum; i-- > 0;) {
 		const Elf64_Phdr *ph = &elf->ph[i];
 		const void *p;
 

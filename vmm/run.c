@@ -59,6 +59,9 @@ struct run {
 	size_t in_next, in_end; /* behind a command: not gone through yet */
 	struct loop_op in_op, in_poll;
 	struct loop_work in_room;
+	struct loop_timer settle;
+	uint64_t settle_ns; /* when the console was last seen to be set up or printing */
+	bool settled;
 	bool tty; /* it is a terminal */
 	struct term_escape escape;
 	struct loop_timer foreground;
@@ -132,6 +135,7 @@ static size_t con_output(void *ctx, const struct iovec *iov, unsigned cnt, size_
 	size_t taken = 0;
 
 	report_stamp(r->report, PHASE_CONSOLE);
+	r->settle_ns = r->settled ? 0 : clock_ns();
 	while (taken < len && r->out_cnt < OUT_MAX) {
 		size_t tail = (r->out_head + r->out_cnt) % OUT_MAX;
 		size_t room = MIN(OUT_MAX - tail, OUT_MAX - r->out_cnt);
@@ -245,6 +249,8 @@ static void in_pump(struct run *r)
 	do {
 		if (r->in_off == r->in_len)
 			continue;
+		if (r->console && !r->settled)
+			return; /* settle_done() comes */
 		if (r->console)
 			n = vcon_send(r->console, 0, r->in + r->in_off, r->in_len - r->in_off);
 		else
@@ -255,6 +261,38 @@ static void in_pump(struct run *r)
 	} while (in_take(r));
 	if (!in_background(r))
 		loop_read(r->loop, &r->in_op, r->in_fd, r->in, IN_MAX, LOOP_NO_OFF);
+}
+
+/*
+ * Linux posts the console's receive buffers before it would keep what is put there, and prints its
+ * log in between; nothing says when that is over. So input begins when it has been quiet for a moment.
+ */
+#define SETTLE_NS (100 * NS_PER_MS)
+
+static void con_opened(void *ctx, bool open)
+{
+	struct run *r = ctx;
+
+	if (!open || r->settled || r->closing)
+		return;
+	r->settle_ns = clock_ns();
+	if (!r->settle.op.busy)
+		loop_timer(r->loop, &r->settle, r->settle_ns + SETTLE_NS);
+}
+
+static void settle_done(struct loop_op *op, int res, unsigned flags)
+{
+	struct run *r = container_of(op, struct run, settle.op);
+
+	(void)flags;
+	if (res != -ETIME || r->closing)
+		return;
+	if (clock_ns() - r->settle_ns < SETTLE_NS) {
+		loop_timer(r->loop, &r->settle, r->settle_ns + SETTLE_NS);
+		return;
+	}
+	r->settled = true;
+	in_pump(r);
 }
 
 static void in_done(struct loop_op *op, int res, unsigned flags)
@@ -328,7 +366,8 @@ static void serial_room(void *ctx)
 	loop_post(r->loop, &r->in_room);
 }
 
-static const struct vcon_port_ops con_ops = {.output = con_output, .input_room = con_room};
+static const struct vcon_port_ops con_ops = {
+    .output = con_output, .input_room = con_room, .opened = con_opened};
 
 /* ---- signals, end ------------------------------------------------------------------------------ */
 static void sig_arm(struct run *r)
@@ -563,6 +602,8 @@ static struct run *run_new(const struct run_config *cfg, struct report *report)
 	r->in_op.done = in_done;
 	r->in_op.what = "console input";
 	r->in_room.fn = in_room_work;
+	r->settle.op.done = settle_done;
+	r->settle.op.what = "console input";
 	r->out_poll.done = out_ready;
 	r->out_poll.what = "console output, room";
 	r->in_poll.done = in_ready;

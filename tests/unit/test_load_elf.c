@@ -132,7 +132,7 @@ Test(load_elf, linux_with_pvh_note_goes_through_the_64_bit_entry)
 
 Test(load_elf, device_tree_by_salt_or_by_name)
 {
-	static const char name[] = "intel,ce4100-ioapic";
+	static const char name[] = "intel,ce4100-cp";
 
 	(void)add_note(0, "Linux", 6, 0x100, "husk-fdt", 9);
 	cr_assert_eq(load(), 0);
