@@ -202,11 +202,12 @@ Test(proxy_shim, stdin_waits_for_the_process)
 	cr_assert_not(proxy_wants_input(px, shim));
 	cr_assert_eq(proxy_tick(px, now), now + PROXY_HOLD_NS);
 	new_container(rt, token);
+	frame(shim, PROXY_STREAM, PROXY_STDIN, "more", 4);
 	cr_assert_eq(seen.stdins, 0, "the link may not have it before the ACK");
 	seen.outputs = 0;
 	proxy_reply(px, seen.req, "", 0);
-	cr_assert_eq(seen.stdins, 2);
-	cr_assert(seen.in.len == 5 && seen.last_in == 0);
+	cr_assert_eq(seen.stdins, 3);
+	cr_assert(seen.in.len == 9 && seen.last_in == 4);
 	cr_assert(proxy_wants_input(px, shim) && seen.outputs >= 2);
 	cr_assert_eq(proxy_tick(px, now + 2 * PROXY_HOLD_NS), UINT64_MAX);
 	finish();
