@@ -13,6 +13,7 @@
 #define HUSK_VMM_CHECK_H
 
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -77,6 +78,12 @@ const char *check_guest_reason(const struct check_guest *g, char *buf, size_t le
  * progress): milliseconds on a whole host. Returns 0, or -errno with the one clear sentence in @e.
  */
 int kvm_probe(struct err *e);
+/*
+ * The same on a /dev/kvm that is open already (it stays the caller's; -1: opens it), from any thread that
+ * has CHECK_SIGNAL to itself; ends with -ECANCELED at the next stage when *@give_up becomes true (NULL is
+ * fine). -ENOTSUP: a stage failed; other errors: there was no guest to try it with.
+ */
+int kvm_probe_fd(int kvm_fd, const atomic_bool *give_up, struct err *e);
 
 /* ---- the host -------------------------------------------------------------------------------- */
 enum check_level { CHECK_OK, CHECK_NOTE, CHECK_WARN, CHECK_BAD };

@@ -293,7 +293,8 @@ static struct check_cost measure_exits(struct ctx *c, unsigned entry)
 	return check_cost_of(v, EXIT_REPEATS);
 }
 
-int check_guest_run(const char *dev, unsigned flags, struct check_guest *g)
+static int run_stages(const char *dev, int kvm_fd, unsigned flags, const atomic_bool *give_up,
+		      struct check_guest *g)
 {
 	struct check_vm vm = {.kvm_fd = -1, .vm_fd = -1, .vcpu_fd = -1};
 	struct ctx c = {.vm = &vm, .limit_ms = CHECK_STAGE_MS};
@@ -301,8 +302,12 @@ int check_guest_run(const char *dev, unsigned flags, struct check_guest *g)
 	int rc;
 
 	*g = (struct check_guest){.stage_cnt = 0};
-	rc = check_vm_open(&vm, dev, !quick, &g->err);
+	rc = check_vm_open(&vm, dev, kvm_fd, !quick, &g->err);
 	for (unsigned i = 0; rc == 0 && i < ARRAY_LEN(defs); i++) {
+		if (give_up && atomic_load(give_up)) {
+			rc = -ECANCELED;
+			break;
+		}
 		run_stage(&c, &defs[i], &g->stage[g->stage_cnt++]);
 		if (quick && defs[i].required && g->stage[i].result == CHECK_FAIL)
 			break;
@@ -322,6 +327,11 @@ int check_guest_run(const char *dev, unsigned flags, struct check_guest *g)
 	return rc;
 }
 
+int check_guest_run(const char *dev, unsigned flags, struct check_guest *g)
+{
+	return run_stages(dev, -1, flags, NULL, g);
+}
+
 const char *check_guest_reason(const struct check_guest *g, char *buf, size_t len)
 {
 	if (g->err.code) {
@@ -339,14 +349,19 @@ const char *check_guest_reason(const struct check_guest *g, char *buf, size_t le
 	return NULL;
 }
 
-int kvm_probe(struct err *e)
+int kvm_probe_fd(int kvm_fd, const atomic_bool *give_up, struct err *e)
 {
 	struct check_guest g;
 	char why[sizeof(g.err.msg)];
-	int rc = check_guest_run(CHECK_KVM_DEV, CHECK_QUICK, &g);
+	int rc = run_stages(CHECK_KVM_DEV, kvm_fd, CHECK_QUICK, give_up, &g);
 
 	if (rc == 0)
 		return 0;
 	return err_set(e, rc, "this host cannot run guests: %s",
 		       check_guest_reason(&g, why, sizeof(why)) ? why : "unknown reason");
+}
+
+int kvm_probe(struct err *e)
+{
+	return kvm_probe_fd(-1, NULL, e);
 }

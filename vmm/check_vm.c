@@ -550,12 +550,18 @@ bool check_vm_cpuid(const struct check_vm *vm, uint32_t leaf, unsigned reg, unsi
 	return false;
 }
 
-int check_vm_open(struct check_vm *vm, const char *dev, bool measure, struct err *e)
+int check_vm_open(struct check_vm *vm, const char *dev, int kvm_fd, bool measure, struct err *e)
 {
 	*vm = (struct check_vm){.kvm_fd = -1, .vm_fd = -1, .vcpu_fd = -1};
-	vm->kvm_fd = check_open_kvm(dev, e);
-	if (vm->kvm_fd < 0)
-		return vm->kvm_fd;
+	if (kvm_fd >= 0) {
+		vm->kvm_fd = fcntl(kvm_fd, F_DUPFD_CLOEXEC, 3);
+		if (vm->kvm_fd < 0)
+			return err_sys(e, -errno, "KVM descriptor %d", kvm_fd);
+	} else {
+		vm->kvm_fd = check_open_kvm(dev, e);
+		if (vm->kvm_fd < 0)
+			return vm->kvm_fd;
+	}
 	if (measure && measure_create(vm, e))
 		return e->code;
 	vm->vm_fd = create_vm(vm->kvm_fd, &vm->irqchip, e);

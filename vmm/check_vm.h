@@ -48,7 +48,7 @@ struct check_end {
  * Makes the VM, fills @e and returns -errno when that fails. @measure: makes and closes some VMs
  * first for create_vm and create_vcpu. check_vm_close() in any case, on a zeroed or opened @vm.
  */
-int check_vm_open(struct check_vm *vm, const char *dev, bool measure, struct err *e);
+int check_vm_open(struct check_vm *vm, const char *dev, int kvm_fd, bool measure, struct err *e);
 void check_vm_close(struct check_vm *vm);
 
 /*

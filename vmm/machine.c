@@ -336,6 +336,19 @@ static int start_threads(struct machine *m, struct err *e)
 	return rc;
 }
 
+static void watch_broken(void *ctx, const char *why)
+{
+	char msg[300];
+
+	(void)snprintf(msg, sizeof(msg), "%.250s; 'vmm check' tells more", why);
+	machine_end(ctx, MACHINE_FAILED, 0, msg);
+}
+
+static void watch_stopped(void *ctx)
+{
+	machine_drained(ctx);
+}
+
 int machine_start(struct machine *m, struct err *e)
 {
 	struct boot_regs regs;
@@ -356,6 +369,10 @@ int machine_start(struct machine *m, struct err *e)
 	if (rc < 0)
 		return rc;
 	m->started = true;
+	m->watch.broken = watch_broken;
+	m->watch.stopped = watch_stopped;
+	m->watch.ctx = m;
+	watch_start(&m->watch, m->loop, m->vm.kvm_fd);
 	machine_arm_slots(m);
 	return 0;
 }
@@ -415,6 +432,8 @@ static void on_left(struct loop_work *w)
 	/* One for ourselves, so that it cannot reach zero half-way. */
 	m->draining = 1;
 	machine_drain_slots(m);
+	m->draining++;
+	watch_stop(&m->watch);
 	machine_drained(m);
 }
 

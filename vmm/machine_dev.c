@@ -70,6 +70,7 @@ static void kick_done(struct loop_op *op, int res, unsigned flags)
 		machine_drained(s->m);
 		return;
 	}
+	watch_alive(&s->m->watch);
 	/* Armed first: what is kicked from here on is not lost. */
 	slot_arm(s);
 	if (res == (int)sizeof(s->kick_val))

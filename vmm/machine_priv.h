@@ -18,6 +18,7 @@
 #include "vmm/serial.h"
 #include "vmm/vcpu.h"
 #include "vmm/vm.h"
+#include "vmm/watch.h"
 
 struct slot {
 	struct machine *m;
@@ -69,6 +70,7 @@ struct machine {
 	int status;
 	char msg[512];
 	struct loop_work end_work, left_work;
+	struct watch watch;
 	unsigned draining; /* what still has to come back before ended() */
 	bool ended;
 };

@@ -17,6 +17,8 @@ enum run_report { RUN_REPORT_NONE, RUN_REPORT_TEXT, RUN_REPORT_JSON };
 
 #define RUN_TAG_MAX 36u /* virtio/devices.h: what a 9p tag may have */
 
+struct json_object;
+
 struct run_pmem {
 	const char *path;
 	bool readonly, root;
@@ -51,6 +53,7 @@ struct run_config {
 	struct run_net net[RUN_DEVS_MAX];
 	unsigned pmem_cnt, disk_cnt, share_cnt, net_cnt;
 	const char *name;
+	struct json_object *kept; /* a configuration file's strings are in it; NULL = none */
 };
 
 /* Runs it to its end. Returns the exit status of the process; messages have been printed. */

@@ -33,11 +33,13 @@ enum run_opt {
 /* Applies one option's argument (NULL where it has none). */
 int run_set(struct run_config *cfg, enum run_opt opt, char *arg, struct err *e) MUST_CHECK;
 
-/*
- * Reads the JSON object in @path into @cfg. What it points to lives until the process ends: there is one
- * configuration in it.
- */
+/* Reads the JSON object in @path into @cfg, which then points into cfg->kept. There can be one. */
 int run_read_config(struct run_config *cfg, const char *path, struct err *e) MUST_CHECK;
+
+/* The same from memory; a NUL follows @text. */
+int run_parse_config(struct run_config *cfg, const char *text, size_t len, struct err *e) MUST_CHECK;
+/* Frees what the file's values are in; @cfg is not used any more. */
+void run_forget_config(struct run_config *cfg);
 
 /* What cannot work together, once everything is known. */
 int run_check(const struct run_config *cfg, struct err *e) MUST_CHECK;

@@ -69,6 +69,14 @@ static int wrong_type(struct json_object *v, json_type want, const char *key, st
 		       type_text(json_object_get_type(v)));
 }
 
+/* A path or word with a NUL in it would silently be a shorter one. */
+static int check_string(struct json_object *v, const char *key, struct err *e)
+{
+	if (strlen(json_object_get_string(v)) == (size_t)json_object_get_string_len(v))
+		return 0;
+	return err_set(e, -EINVAL, "%s: a NUL character in the string", key);
+}
+
 /* The members of one list item. A NULL name ends a table; a member with a flag is a boolean. */
 struct member {
 	const char *name;
@@ -97,6 +105,8 @@ static int read_item(struct json_object *o, const struct member *m, const char *
 			return wrong_type(val, m[i].flag ? json_type_boolean : json_type_string, path, e);
 		if (m[i].flag)
 			*m[i].flag = json_object_get_boolean(val);
+		else if (check_string(val, path, e) < 0)
+			return -EINVAL;
 		else
 			*m[i].str = json_object_get_string(val);
 	}
@@ -176,8 +186,7 @@ static int add_list(struct run_config *cfg, const struct key *k, struct json_obj
 
 static int set_scalar(struct run_config *cfg, const struct key *k, struct json_object *v, struct err *e)
 {
-	char number[32], *arg;
-	int rc;
+	char number[32];
 
 	/* true, false or "json" */
 	if (k->opt == RUN_OPT_REPORT && json_object_is_type(v, json_type_boolean))
@@ -190,11 +199,10 @@ static int set_scalar(struct run_config *cfg, const struct key *k, struct json_o
 		(void)snprintf(number, sizeof(number), "%lld", (long long)json_object_get_int64(v));
 		return run_set(cfg, k->opt, number, e);
 	}
-	arg = strdup(json_object_get_string(v)); /* run_set() keeps it */
-	rc = arg ? run_set(cfg, k->opt, arg, e) : err_set(e, -ENOMEM, "out of memory");
-	if (rc < 0)
-		free(arg);
-	return rc;
+	if (check_string(v, k->name, e) < 0)
+		return -EINVAL;
+	/* run_set() keeps it, and changes only the arguments of lists. */
+	return run_set(cfg, k->opt, (char *)(uintptr_t)json_object_get_string(v), e);
 }
 
 static int read_object(struct run_config *cfg, struct json_object *o, struct err *e)
@@ -236,24 +244,37 @@ static int parse_text(const char *text, size_t len, struct json_object **ret, st
 		return 0;
 	}
 	json_object_put(o);
-	if (rc == json_tokener_success || rc == json_tokener_continue)
+	if (rc == json_tokener_success || rc == json_tokener_continue || rc == json_tokener_error_parse_eof)
 		return err_set(e, -EINVAL, "not JSON: it ends too early");
 	return err_set(e, -EINVAL, "not JSON: %s at byte %zu", json_tokener_error_desc(rc), at);
 }
 
+int run_parse_config(struct run_config *cfg, const char *text, size_t len, struct err *e)
+{
+	struct json_object *o = NULL;
+	int rc;
+
+	if (cfg->kept)
+		return err_set(e, -EINVAL, "there can be only one");
+	rc = parse_text(text, len, &o, e);
+	cfg->kept = o; /* what was set so far points into it, on failure too */
+	return rc < 0 ? rc : read_object(cfg, o, e);
+}
+
 int run_read_config(struct run_config *cfg, const char *path, struct err *e)
 {
-	static struct json_object *kept; /* strings in @cfg point into it */
 	auto_free char *text = NULL;
 	size_t len;
 	int rc = fd_read_file(AT_FDCWD, path, CONFIG_MAX, &text, &len);
 
 	if (rc < 0)
 		return err_sys(e, rc, "config '%s'", path);
-	if (kept)
-		return err_set(e, -EINVAL, "config '%s': there can be only one", path);
-	rc = parse_text(text, len, &kept, e);
-	if (rc == 0)
-		rc = read_object(cfg, kept, e);
+	rc = run_parse_config(cfg, text, len, e);
 	return rc < 0 ? err_wrap(e, "config '%s'", path) : 0;
+}
+
+void run_forget_config(struct run_config *cfg)
+{
+	json_object_put(cfg->kept);
+	cfg->kept = NULL;
 }

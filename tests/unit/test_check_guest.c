@@ -124,7 +124,7 @@ static void vm_open(void)
 {
 	struct err e = {0};
 
-	if (check_vm_open(&vm, CHECK_KVM_DEV, false, &e)) {
+	if (check_vm_open(&vm, CHECK_KVM_DEV, -1, false, &e)) {
 		check_vm_close(&vm);
 		cr_skip_test("%s", e.msg);
 	}
