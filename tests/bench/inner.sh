@@ -51,9 +51,9 @@ for bench in "$@"; do
     linux)
         "$here/../lib/mkinitrd.sh" "$work/initrd" "$here/init-first-byte.sh"
         labels=(vmm 'qemu microvm')
-        cmd_0=("$HUSK_BUILD/bin/vmm" run -k "$HUSK_KERNEL/vmlinux" -i "$work/initrd" -a quiet -m 128M)
+        cmd_0=("$HUSK_BUILD/bin/vmm" run -k "$HUSK_KERNEL/vmlinux" -i "$work/initrd" -a 'quiet end' -m 128M)
         cmd_1=("${microvm[@]}" -kernel "$HUSK_KERNEL/vmlinux" -initrd "$work/initrd"
-            '-append' 'quiet console=hvc0 reboot=t panic=-1 tsc=reliable no_timer_check'
+            '-append' 'quiet console=hvc0 reboot=t panic=-1 tsc=reliable no_timer_check end'
             -device virtio-serial-device -chardev stdio,id=c -device virtconsole,chardev=c)
         measure linux "$pairs" husk-init
         ;;
@@ -66,7 +66,8 @@ for bench in "$@"; do
         measure run "$pairs" husk-out
         ;;
     memory)
-        python3 "$here/memory.py"
+        "$here/../lib/mkinitrd.sh" "$work/initrd" "$here/init-first-byte.sh"
+        python3 "$here/memory.py" "$work/initrd"
         ;;
     *)
         echo "bench '$bench': there is none of that name (null, linux, run, memory)" >&2
