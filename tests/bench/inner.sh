@@ -37,7 +37,7 @@ measure() {
     python3 "$here/table.py" "$name" "$work/$name.dat" "${labels[@]}"
 }
 
-microvm=(qemu-system-x86_64 -M 'microvm,accel=kvm,pit=off,pic=off,rtc=off,isa-serial=on,auto-kernel-cmdline=on'
+microvm=(qemu-system-x86_64 -M 'microvm,accel=kvm,acpi=off,pit=off,pic=off,rtc=off,isa-serial=on,auto-kernel-cmdline=on'
     -cpu host -m 128M -smp 1 -nodefaults -no-user-config -display none -no-reboot)
 
 for bench in "$@"; do

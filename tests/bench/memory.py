@@ -55,7 +55,7 @@ def main():
     print("memory: 1 vCPU, 128 MiB, console only, at init's first byte")
     measure("vmm", [f"{build}/bin/vmm", "run", "-k", f"{kernel}/vmlinux", "-i", initrd, "-a", "quiet", "-m", "128M"])
     measure("qemu microvm",
-            ["qemu-system-x86_64", "-M", "microvm,accel=kvm,pit=off,pic=off,rtc=off,isa-serial=off",
+            ["qemu-system-x86_64", "-M", "microvm,accel=kvm,acpi=off,pit=off,pic=off,rtc=off,isa-serial=off",
              "-cpu", "host", "-m", "128M", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
              "-kernel", f"{kernel}/vmlinux", "-initrd", initrd,
              "-append", "quiet console=hvc0 reboot=t panic=-1 tsc=reliable no_timer_check",
