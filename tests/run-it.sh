@@ -76,6 +76,14 @@ if [ "${1-}" = --inner ]; then
     shift
     TMPROOT=$(mktemp -d /tmp/husk-it.XXXXXX)
     trap 'rm -rf "$TMPROOT"' EXIT
+    # The lab's root is a file server: what every script loads again and again is copied out of it once.
+    if [ "${LAB:-0}" = 1 ]; then
+        mkdir -p "$TMPROOT/kernel"
+        cp "$HUSK_KERNEL"/{vmlinux,bzImage} "$TMPROOT/kernel/"
+        cp -r "$HUSK_BUILD" "$TMPROOT/release"
+        rm -rf "$TMPROOT/release/obj"
+        export HUSK_BUILD=$TMPROOT/release HUSK_KERNEL=$TMPROOT/kernel
+    fi
     inner "$@"
     exit
 fi
