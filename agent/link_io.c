@@ -9,8 +9,11 @@
  * it.
  */
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "agent/agent.h"
@@ -135,9 +138,23 @@ static const struct link_ops ops = {
     .broken = link_broken,
 };
 
+/* Does the kernel run us from the image itself, without a copy in the page cache? Mount options only ask. */
+static bool on_dax(void)
+{
+	struct statx st;
+
+	return statx(AT_FDCWD, "/proc/self/exe", 0, STATX_BASIC_STATS, &st) == 0 &&
+	       (st.stx_attributes & STATX_ATTR_DAX);
+}
+
 int link_io_start(struct agent *a, int ctl_fd, int io_fd)
 {
+	char hello[128];
 	int rc;
+
+	(void)snprintf(hello, sizeof(hello),
+		       "{\"protocol\":{\"min\":1,\"max\":1},\"version\":\"" HUSK_VERSION "\",\"dax\":%s}",
+		       on_dax() ? "true" : "false");
 
 	a->link = link_new(LINK_AGENT, &ops, a);
 	if (!a->link)
@@ -150,7 +167,6 @@ int link_io_start(struct agent *a, int ctl_fd, int io_fd)
 	if (rc == 0)
 		rc = ev_add(a, &a->io.ev, io_fd, EPOLLIN | EPOLLOUT | EPOLLET);
 	if (rc == 0)
-		rc = link_announce(a->link, "{\"protocol\":{\"min\":1,\"max\":1},"
-					    "\"version\":\"" HUSK_VERSION "\"}");
+		rc = link_announce(a->link, hello);
 	return rc;
 }

@@ -225,8 +225,11 @@ static void start_failed(struct box *b, struct json_object *o)
 static void on_up(void *ctx, const char *json, size_t len)
 {
 	struct box *b = ctx;
+	auto_json o = NULL;
 
 	log_dbg("agent: %.*s", (int)MIN(len, (size_t)200), json);
+	if (json_parse(json, len, "READY", &o, NULL) == 0 && !json_flag(o, "dax", true))
+		log_warn("the mini OS image is not mapped with DAX: each VM keeps a copy of it");
 	report_stamp(b->report, PHASE_AGENT);
 	if (b->start_req && b->phase == BOX_GATED)
 		open_gate(b);
