@@ -31,7 +31,7 @@ check: ## everything: packages, build, lint, unit tests, corpora, end to end
 	@$(MAKE) --no-print-directory check-it
 
 IT := $(wildcard tests/it/*.sh)
-check-it: all ## end to end, in this machine's KVM or in the lab
+check-it: all guests ## end to end, in this machine's KVM or in the lab
 	@tests/run-it.sh $(O) $(IT)
 
 demo: ## install packages, build, run a container in a microVM, show its boot

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * `vmm run`: opens what was asked for, makes the machine, and moves bytes between the guest's console and
- * stdio until the guest ends. One loop, the main thread's.
+ * `vmm run`: opens what was asked for, makes the machine, and moves bytes between the guest's
+ * console and stdio until the guest ends. One loop, the main thread's.
  *
- * stdin and stdout are inherited: their open file descriptions belong to others too, so O_NONBLOCK is neither
- * set nor taken away, and both kinds work.
+ * stdin and stdout are inherited: their open file descriptions belong to others too, so O_NONBLOCK
+ * is neither set nor taken away, and both kinds work.
  */
 #include "vmm/run.h"
 
@@ -30,10 +30,12 @@
 #include "vmm/term.h"
 
 #define OUT_MAX 65536u
-#define IN_MAX  4096u
-/* After a signal or Ctrl-a x, a reader that has stopped reading gets so long to take the last output. */
+#define IN_MAX	4096u
+/* After a signal or Ctrl-a x, a reader that has stopped reading gets so long to take the last
+ * output. */
 #define LAST_OUTPUT_MS 200
-/* How often a process in the background looks whether the terminal is its own again: nothing tells. */
+/* How often a process in the background looks whether the terminal is its own again: nothing tells.
+ */
 #define FOREGROUND_NS 300000000ull
 /* What a pipe that poll() calls writable takes without blocking. */
 #define PIPE_ROOM 4096u
@@ -55,7 +57,7 @@ struct run {
 	/* Input for the console, or for the serial port when there is no console. */
 	int in_fd;
 	uint8_t in[IN_MAX];
-	size_t in_off, in_len; /* for the guest */
+	size_t in_off, in_len;	/* for the guest */
 	size_t in_next, in_end; /* behind a command: not gone through yet */
 	struct loop_op in_op, in_poll;
 	struct loop_work in_room;
@@ -73,7 +75,7 @@ struct run {
 	enum machine_end why;
 	int status;
 	int signo;
-	bool quit;	  /* Ctrl-a x */
+	bool quit;	   /* Ctrl-a x */
 	atomic_bool hurry; /* it was told to end: nobody waits for readers any more */
 };
 
@@ -89,7 +91,8 @@ static void PRINTF_LIKE(2, 3) say(const struct run_config *cfg, const char *fmt,
 	fprintf(stderr, "vmm: %s%s%s\n", cfg->name ? cfg->name : "", cfg->name ? ": " : "", text);
 }
 
-/* ---- output ------------------------------------------------------------------------------------ */
+/* ---- output ------------------------------------------------------------------------------------
+ */
 static void out_start(struct run *r)
 {
 	size_t part = MIN(r->out_cnt, OUT_MAX - r->out_head);
@@ -150,8 +153,8 @@ static size_t con_output(void *ctx, const struct iovec *iov, unsigned cnt, size_
 }
 
 /*
- * Writes without a loop, waiting for the reader; no longer than LAST_OUTPUT_MS at a time once the end was
- * asked for. Returns how much was taken.
+ * Writes without a loop, waiting for the reader; no longer than LAST_OUTPUT_MS at a time once the
+ * end was asked for. Returns how much was taken.
  */
 static size_t write_patiently(struct run *r, int fd, const uint8_t *buf, size_t len)
 {
@@ -200,7 +203,8 @@ static void out_flush(struct run *r)
 	}
 }
 
-/* ---- input ------------------------------------------------------------------------------------- */
+/* ---- input -------------------------------------------------------------------------------------
+ */
 static void end_now(struct run *r)
 {
 	atomic_store(&r->hurry, true);
@@ -216,7 +220,8 @@ static bool in_take(struct run *r)
 	if (r->in_next == r->in_end)
 		return false;
 	if (r->tty)
-		used = term_filter(&r->escape, r->in + r->in_next, r->in_end - r->in_next, &keep, &cmd);
+		used = term_filter(&r->escape, r->in + r->in_next, r->in_end - r->in_next, &keep,
+				   &cmd);
 	r->in_off = r->in_next;
 	r->in_len = r->in_next + keep;
 	r->in_next += used;
@@ -265,7 +270,8 @@ static void in_pump(struct run *r)
 
 /*
  * Linux posts the console's receive buffers before it would keep what is put there, and prints its
- * log in between; nothing says when that is over. So input begins when it has been quiet for a moment.
+ * log in between; nothing says when that is over. So input begins when it has been quiet for a
+ * moment.
  */
 #define SETTLE_NS (100 * NS_PER_MS)
 
@@ -369,7 +375,8 @@ static void serial_room(void *ctx)
 static const struct vcon_port_ops con_ops = {
     .output = con_output, .input_room = con_room, .opened = con_opened};
 
-/* ---- signals, end ------------------------------------------------------------------------------ */
+/* ---- signals, end ------------------------------------------------------------------------------
+ */
 static void sig_arm(struct run *r)
 {
 	loop_read(r->loop, &r->sig_op, r->sig_fd, &r->sig, sizeof(r->sig), LOOP_NO_OFF);
@@ -400,7 +407,8 @@ static void sig_done(struct loop_op *op, int res, unsigned flags)
 	sig_arm(r);
 }
 
-/* Those that end the process, unless whoever started it wanted them ignored (nohup, a shell's &). */
+/* Those that end the process, unless whoever started it wanted them ignored (nohup, a shell's &).
+ */
 static void add_unless_ignored(sigset_t *set, int signo)
 {
 	struct sigaction sa;
@@ -467,7 +475,8 @@ static int exit_status(const struct run *r)
 	}
 }
 
-/* ---- making ------------------------------------------------------------------------------------ */
+/* ---- making ------------------------------------------------------------------------------------
+ */
 static int add_console(struct run *r, struct err *e)
 {
 	struct vcon_port_config port = {.console = true, .ops = &con_ops, .ctx = r};
@@ -476,7 +485,8 @@ static int add_console(struct run *r, struct err *e)
 	if (r->cfg->console == RUN_CONSOLE_NONE)
 		return 0;
 	if (r->cfg->console == RUN_CONSOLE_FILE) {
-		r->out_fd = run_open("console", r->cfg->console_file, O_WRONLY | O_CREAT | O_TRUNC, e);
+		r->out_fd =
+		    run_open("console", r->cfg->console_file, O_WRONLY | O_CREAT | O_TRUNC, e);
 		if (r->out_fd < 0)
 			return r->out_fd;
 	} else {
@@ -522,7 +532,8 @@ static int make_append(const struct run *r, char **ret, struct err *e)
 			return fd;
 		/* Read-only windows are found first, in their order; then writable ones. */
 		for (unsigned k = 0; k < cfg->pmem_cnt; k++) {
-			if (cfg->pmem[k].readonly == cfg->pmem[i].readonly ? k < i : cfg->pmem[k].readonly)
+			if (cfg->pmem[k].readonly == cfg->pmem[i].readonly ? k < i
+									   : cfg->pmem[k].readonly)
 				nth++;
 		}
 		(void)snprintf(root, sizeof(root), " root=/dev/pmem%u %s%s", nth,

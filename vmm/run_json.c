@@ -26,20 +26,20 @@ struct key {
 };
 
 static const struct key keys[] = {
-	{"kernel", json_type_string, RUN_OPT_KERNEL, false},
-	{"initrd", json_type_string, RUN_OPT_INITRD, false},
-	{"append", json_type_string, RUN_OPT_APPEND, false},
-	{"cpus", json_type_int, RUN_OPT_CPUS, false},
-	{"memory", json_type_string, RUN_OPT_MEMORY, false},
-	{"hw", json_type_string, RUN_OPT_HW, false},
-	{"disk", json_type_object, RUN_OPT_DISK, true},
-	{"share", json_type_object, RUN_OPT_SHARE, true},
-	{"pmem", json_type_object, RUN_OPT_PMEM, true},
-	{"net", json_type_object, RUN_OPT_NET, true},
-	{"console", json_type_string, RUN_OPT_CONSOLE, false},
-	{"serial", json_type_boolean, RUN_OPT_SERIAL, false},
-	{"boot-report", json_type_string, RUN_OPT_REPORT, false},
-	{"name", json_type_string, RUN_OPT_NAME, false},
+    {"kernel", json_type_string, RUN_OPT_KERNEL, false},
+    {"initrd", json_type_string, RUN_OPT_INITRD, false},
+    {"append", json_type_string, RUN_OPT_APPEND, false},
+    {"cpus", json_type_int, RUN_OPT_CPUS, false},
+    {"memory", json_type_string, RUN_OPT_MEMORY, false},
+    {"hw", json_type_string, RUN_OPT_HW, false},
+    {"disk", json_type_object, RUN_OPT_DISK, true},
+    {"share", json_type_object, RUN_OPT_SHARE, true},
+    {"pmem", json_type_object, RUN_OPT_PMEM, true},
+    {"net", json_type_object, RUN_OPT_NET, true},
+    {"console", json_type_string, RUN_OPT_CONSOLE, false},
+    {"serial", json_type_boolean, RUN_OPT_SERIAL, false},
+    {"boot-report", json_type_string, RUN_OPT_REPORT, false},
+    {"name", json_type_string, RUN_OPT_NAME, false},
 };
 
 static const char *type_text(json_type t)
@@ -102,7 +102,8 @@ static int read_item(struct json_object *o, const struct member *m, const char *
 			return err_set(e, -EINVAL, "%s: unknown key '%.64s'", what, name);
 		(void)snprintf(path, sizeof(path), "%s.%s", what, name);
 		if (!json_object_is_type(val, m[i].flag ? json_type_boolean : json_type_string))
-			return wrong_type(val, m[i].flag ? json_type_boolean : json_type_string, path, e);
+			return wrong_type(val, m[i].flag ? json_type_boolean : json_type_string,
+					  path, e);
 		if (m[i].flag)
 			*m[i].flag = json_object_get_boolean(val);
 		else if (check_string(val, path, e) < 0)
@@ -116,15 +117,16 @@ static int read_item(struct json_object *o, const struct member *m, const char *
 	return 0;
 }
 
-static int add_item(struct run_config *cfg, enum run_opt opt, struct json_object *o, const char *what,
-		    struct err *e)
+static int add_item(struct run_config *cfg, enum run_opt opt, struct json_object *o,
+		    const char *what, struct err *e)
 {
 	struct run_disk d = {0};
 	struct run_share s = {0};
 	struct run_pmem p = {0};
 	struct run_net n = {0};
 	const char *mac = NULL;
-	const struct member disk[] = {{"file", &d.path, NULL, true}, {"ro", NULL, &d.readonly, false}, {0}};
+	const struct member disk[] = {
+	    {"file", &d.path, NULL, true}, {"ro", NULL, &d.readonly, false}, {0}};
 	const struct member share[] = {{"dir", &s.path, NULL, true},
 				       {"tag", &s.tag, NULL, true},
 				       {"ro", NULL, &s.readonly, false},
@@ -155,7 +157,8 @@ static int add_item(struct run_config *cfg, enum run_opt opt, struct json_object
 	default:
 		rc = read_item(o, net, what, e);
 		if (rc == 0 && mac && run_parse_mac(mac, n.mac) < 0)
-			return err_set(e, -EINVAL, "%s.mac: '%s' is not a unicast MAC address", what, mac);
+			return err_set(e, -EINVAL, "%s.mac: '%s' is not a unicast MAC address",
+				       what, mac);
 		n.has_mac = mac != NULL;
 		if (rc == 0)
 			cfg->net[cfg->net_cnt++] = n;
@@ -163,7 +166,8 @@ static int add_item(struct run_config *cfg, enum run_opt opt, struct json_object
 	}
 }
 
-static int add_list(struct run_config *cfg, const struct key *k, struct json_object *v, struct err *e)
+static int add_list(struct run_config *cfg, const struct key *k, struct json_object *v,
+		    struct err *e)
 {
 	size_t n;
 
@@ -184,7 +188,8 @@ static int add_list(struct run_config *cfg, const struct key *k, struct json_obj
 	return 0;
 }
 
-static int set_scalar(struct run_config *cfg, const struct key *k, struct json_object *v, struct err *e)
+static int set_scalar(struct run_config *cfg, const struct key *k, struct json_object *v,
+		      struct err *e)
 {
 	char number[32];
 
@@ -208,7 +213,8 @@ static int set_scalar(struct run_config *cfg, const struct key *k, struct json_o
 static int read_object(struct run_config *cfg, struct json_object *o, struct err *e)
 {
 	if (!json_object_is_type(o, json_type_object))
-		return err_set(e, -EINVAL, "expected an object, got %s", type_text(json_object_get_type(o)));
+		return err_set(e, -EINVAL, "expected an object, got %s",
+			       type_text(json_object_get_type(o)));
 	json_object_object_foreach(o, name, val)
 	{
 		unsigned i = 0;
@@ -218,7 +224,8 @@ static int read_object(struct run_config *cfg, struct json_object *o, struct err
 			i++;
 		if (i == ARRAY_LEN(keys))
 			return err_set(e, -EINVAL, "unknown key '%.64s'", name);
-		rc = keys[i].list ? add_list(cfg, &keys[i], val, e) : set_scalar(cfg, &keys[i], val, e);
+		rc = keys[i].list ? add_list(cfg, &keys[i], val, e)
+				  : set_scalar(cfg, &keys[i], val, e);
 		if (rc < 0)
 			return rc;
 	}
@@ -244,7 +251,8 @@ static int parse_text(const char *text, size_t len, struct json_object **ret, st
 		return 0;
 	}
 	json_object_put(o);
-	if (rc == json_tokener_success || rc == json_tokener_continue || rc == json_tokener_error_parse_eof)
+	if (rc == json_tokener_success || rc == json_tokener_continue ||
+	    rc == json_tokener_error_parse_eof)
 		return err_set(e, -EINVAL, "not JSON: it ends too early");
 	return err_set(e, -EINVAL, "not JSON: %s at byte %zu", json_tokener_error_desc(rc), at);
 }

@@ -59,8 +59,8 @@ void term_restore(void)
 	if (raw) {
 		raw = 0;
 		/*
-		 * Also when somebody else has the foreground by now (SIGTTOU is blocked): what the shell
-		 * set for itself it sets again with the next prompt.
+		 * Also when somebody else has the foreground by now (SIGTTOU is blocked): what the
+		 * shell set for itself it sets again with the next prompt.
 		 */
 		(void)tcsetattr(raw_fd, TCSANOW, &former);
 	}
@@ -75,7 +75,8 @@ static void on_fatal(int sig)
 
 static void prepare(void)
 {
-	static const int fatal[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGSYS, SIGTRAP, SIGQUIT};
+	static const int fatal[] = {SIGSEGV, SIGBUS, SIGILL,  SIGFPE,
+				    SIGABRT, SIGSYS, SIGTRAP, SIGQUIT};
 	struct sigaction sa = {.sa_handler = on_fatal, .sa_flags = (int)SA_RESETHAND};
 	sigset_t set;
 

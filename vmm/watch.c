@@ -32,8 +32,8 @@ static void on_answer(struct loop_work *work)
 	(void)pthread_join(w->thread, NULL);
 	w->probing = false;
 	/*
-	 * Only a guest that failed says something: no VM for the probe may have any reason, a filter say. And
-	 * a guest that has come to life meanwhile knows better.
+	 * Only a guest that failed says something: no VM for the probe may have any reason, a
+	 * filter say. And a guest that has come to life meanwhile knows better.
 	 */
 	if (w->rc == -ENOTSUP && !atomic_load(&w->give_up))
 		w->broken(w->ctx, w->err.msg);

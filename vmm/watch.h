@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A guest that gets nowhere because the host's KVM is not whole: kernel code runs in an instruction
- * emulator, a thousand times too slow, without any error. A machine whose guest has not yet used a virtio
- * device when WATCH_NS have passed asks kvm_probe()'s stages, in a thread of their own; a guest that boots
- * normally is there sooner, and then nothing at all has been done.
+ * emulator, a thousand times too slow, without any error. A machine whose guest has not yet used a
+ * virtio device when WATCH_NS have passed asks kvm_probe()'s stages, in a thread of their own; a
+ * guest that boots normally is there sooner, and then nothing at all has been done.
  *
  * All functions on the loop thread.
  */
@@ -23,7 +23,7 @@ struct watch {
 	struct loop *loop;
 	int kvm_fd;
 	void (*broken)(void *ctx, const char *why); /* once; a guest cannot run here */
-	void (*stopped)(void *ctx);                 /* the answer to watch_stop() */
+	void (*stopped)(void *ctx);		    /* the answer to watch_stop() */
 	void *ctx;
 
 	struct loop_timer timer;

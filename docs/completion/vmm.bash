@@ -26,7 +26,7 @@ _vmm() {
         mapfile -t COMPREPLY < <(compgen -W '--kernel --initrd --append --cpus --memory --hw --disk --share --pmem
             --net --console --serial --boot-report --boot-report=json --config --name --help' -- "$cur")
         ;;
-    check) mapfile -t COMPREPLY < <(compgen -W '--json --help' -- "$cur") ;;
+    check) mapfile -t COMPREPLY < <(compgen -W '--json --quick --device --help' -- "$cur") ;;
     help) mapfile -t COMPREPLY < <(compgen -W 'run check' -- "$cur") ;;
     esac
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * run_json.c and run_args.c: any bytes as configuration file, and its lines as arguments of options.
+ * run_json.c and run_args.c: any bytes as configuration file, and its lines as arguments of
+ * options.
  */
 #include <stdlib.h>
 #include <string.h>

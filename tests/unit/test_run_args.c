@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * run_args.c, run_json.c: what options and the configuration file may say, and the sentence for what they
- * may not.
+ * run_args.c, run_json.c: what options and the configuration file may say, and the sentence for
+ * what they may not.
  */
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -43,12 +43,19 @@ Test(run_args, sizes)
 		const char *s;
 		uint64_t want;
 	} good[] = {
-		{"128", 128ull << 20},  {"1K", 1024}, {"2k", 2048}, {"128M", 128ull << 20}, {"3m", 3ull << 20},
-		{"1G", 1ull << 30},     {"0", 0},     {"8g", 8ull << 30},
-		{"17179869183G", 17179869183ull << 30},
+	    {"128", 128ull << 20},
+	    {"1K", 1024},
+	    {"2k", 2048},
+	    {"128M", 128ull << 20},
+	    {"3m", 3ull << 20},
+	    {"1G", 1ull << 30},
+	    {"0", 0},
+	    {"8g", 8ull << 30},
+	    {"17179869183G", 17179869183ull << 30},
 	};
-	static const char *const bad[] = {"", "M", "-1", " 1", "+1", "1.5G", "1GB", "1T", "0x10", "1 M",
-					  "17179869184G", "99999999999999999999"};
+	static const char *const bad[] = {"",	  "M",	  "-1",		  " 1",
+					  "+1",	  "1.5G", "1GB",	  "1T",
+					  "0x10", "1 M",  "17179869184G", "99999999999999999999"};
 	uint64_t v;
 
 	for (size_t i = 0; i < ARRAY_LEN(good); i++) {
@@ -62,9 +69,16 @@ Test(run_args, sizes)
 Test(run_args, mac_addresses)
 {
 	static const char *const bad[] = {
-		"",		     "02:00:00:00:00",	   "02:00:00:00:00:0",	 "02:00:00:00:00:011",
-		"01:00:00:00:00:01", "02-00-00-00-00-01",  "02:00:00:00:00:0g", "ff:ff:ff:ff:ff:ff",
-		"2:00:00:00:00:01",  "02:00:00:00:00:01 ",
+	    "",
+	    "02:00:00:00:00",
+	    "02:00:00:00:00:0",
+	    "02:00:00:00:00:011",
+	    "01:00:00:00:00:01",
+	    "02-00-00-00-00-01",
+	    "02:00:00:00:00:0g",
+	    "ff:ff:ff:ff:ff:ff",
+	    "2:00:00:00:00:01",
+	    "02:00:00:00:00:01 ",
 	};
 	static const uint8_t want[6] = {0x02, 0xab, 0xcd, 0xef, 0x00, 0x11};
 	uint8_t mac[6];
@@ -77,7 +91,8 @@ Test(run_args, mac_addresses)
 
 Test(run_args, devices)
 {
-	char disk[] = "a.img,ro", share[] = "/srv,ro,tag=t", pmem[] = "p,root,ro", net[] = "tap=t0,mac=02:00:00:00:00:01";
+	char disk[] = "a.img,ro", share[] = "/srv,ro,tag=t", pmem[] = "p,root,ro",
+	     net[] = "tap=t0,mac=02:00:00:00:00:01";
 
 	begin();
 	cr_assert_eq(run_set(&cfg, RUN_OPT_DISK, disk, &e), 0);
@@ -103,27 +118,28 @@ Test(run_args, each_wrong_word_has_its_sentence)
 		enum run_opt opt;
 		const char *arg, *want;
 	} cases[] = {
-		{RUN_OPT_CPUS, "0", "--cpus takes a number from 1 to 64, not '0'"},
-		{RUN_OPT_CPUS, "65", "--cpus takes a number from 1 to 64, not '65'"},
-		{RUN_OPT_CPUS, "-1", "--cpus takes a number from 1 to 64, not '-1'"},
-		{RUN_OPT_CPUS, "2x", "--cpus takes a number from 1 to 64, not '2x'"},
-		{RUN_OPT_CPUS, "", "--cpus takes a number from 1 to 64, not ''"},
-		{RUN_OPT_MEMORY, "lots", "--memory takes a size such as 128M, not 'lots'"},
-		{RUN_OPT_HW, "acpi", "--hw takes fdt, mptable or auto, not 'acpi'"},
-		{RUN_OPT_CONSOLE, "file=", "--console takes stdio, none or file=PATH, not 'file='"},
-		{RUN_OPT_CONSOLE, "tty", "--console takes stdio, none or file=PATH, not 'tty'"},
-		{RUN_OPT_REPORT, "xml", "--boot-report takes json or nothing, not 'xml'"},
-		{RUN_OPT_DISK, ",ro", "--disk takes FILE[,ro], not ',ro'"},
-		{RUN_OPT_DISK, "a,rw", "--disk takes FILE[,ro], not 'a,rw'"},
-		{RUN_OPT_DISK, "a,ro,ro", "--disk takes FILE[,ro], not 'a,ro,ro'"},
-		{RUN_OPT_SHARE, "/srv", "--share takes DIR,tag=TAG[,ro], not '/srv'"},
-		{RUN_OPT_SHARE, "/srv,tag=", "--share takes DIR,tag=TAG[,ro], not '/srv,tag='"},
-		{RUN_OPT_SHARE, "/srv,tag=a,tag=b", "--share takes DIR,tag=TAG[,ro], not '/srv,tag=a,tag=b'"},
-		{RUN_OPT_PMEM, "p,rot", "--pmem takes FILE[,ro][,root], not 'p,rot'"},
-		{RUN_OPT_PMEM, "", "--pmem takes FILE[,ro][,root], not ''"},
-		{RUN_OPT_NET, "t0", "--net takes tap=NAME[,mac=MAC], not 't0'"},
-		{RUN_OPT_NET, "tap=t,mac=1", "--net takes tap=NAME[,mac=MAC], not 'tap=t,mac=1'"},
-		{RUN_OPT_NET, "tap=t,mtu=1", "--net takes tap=NAME[,mac=MAC], not 'tap=t,mtu=1'"},
+	    {RUN_OPT_CPUS, "0", "--cpus takes a number from 1 to 64, not '0'"},
+	    {RUN_OPT_CPUS, "65", "--cpus takes a number from 1 to 64, not '65'"},
+	    {RUN_OPT_CPUS, "-1", "--cpus takes a number from 1 to 64, not '-1'"},
+	    {RUN_OPT_CPUS, "2x", "--cpus takes a number from 1 to 64, not '2x'"},
+	    {RUN_OPT_CPUS, "", "--cpus takes a number from 1 to 64, not ''"},
+	    {RUN_OPT_MEMORY, "lots", "--memory takes a size such as 128M, not 'lots'"},
+	    {RUN_OPT_HW, "acpi", "--hw takes fdt, mptable or auto, not 'acpi'"},
+	    {RUN_OPT_CONSOLE, "file=", "--console takes stdio, none or file=PATH, not 'file='"},
+	    {RUN_OPT_CONSOLE, "tty", "--console takes stdio, none or file=PATH, not 'tty'"},
+	    {RUN_OPT_REPORT, "xml", "--boot-report takes json or nothing, not 'xml'"},
+	    {RUN_OPT_DISK, ",ro", "--disk takes FILE[,ro], not ',ro'"},
+	    {RUN_OPT_DISK, "a,rw", "--disk takes FILE[,ro], not 'a,rw'"},
+	    {RUN_OPT_DISK, "a,ro,ro", "--disk takes FILE[,ro], not 'a,ro,ro'"},
+	    {RUN_OPT_SHARE, "/srv", "--share takes DIR,tag=TAG[,ro], not '/srv'"},
+	    {RUN_OPT_SHARE, "/srv,tag=", "--share takes DIR,tag=TAG[,ro], not '/srv,tag='"},
+	    {RUN_OPT_SHARE, "/srv,tag=a,tag=b",
+	     "--share takes DIR,tag=TAG[,ro], not '/srv,tag=a,tag=b'"},
+	    {RUN_OPT_PMEM, "p,rot", "--pmem takes FILE[,ro][,root], not 'p,rot'"},
+	    {RUN_OPT_PMEM, "", "--pmem takes FILE[,ro][,root], not ''"},
+	    {RUN_OPT_NET, "t0", "--net takes tap=NAME[,mac=MAC], not 't0'"},
+	    {RUN_OPT_NET, "tap=t,mac=1", "--net takes tap=NAME[,mac=MAC], not 'tap=t,mac=1'"},
+	    {RUN_OPT_NET, "tap=t,mtu=1", "--net takes tap=NAME[,mac=MAC], not 'tap=t,mtu=1'"},
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -155,24 +171,35 @@ Test(run_args, what_does_not_go_together)
 	begin();
 	cr_assert_lt(run_check(&cfg, &e), 0);
 	cr_assert_str_eq(e.msg, "no kernel given; see 'vmm run --help'");
-	cr_assert_eq(config("{\"kernel\":\"k\",\"pmem\":[{\"file\":\"a\",\"root\":true},{\"file\":\"b\",\"root\":true}]}"), 0);
+	cr_assert_eq(config("{\"kernel\":\"k\",\"pmem\":[{\"file\":\"a\",\"root\":true},{\"file\":"
+			    "\"b\",\"root\":true}]}"),
+		     0);
 	cr_assert_lt(run_check(&cfg, &e), 0);
 	cr_assert_str_eq(e.msg, "--pmem: there can be one root, not 2");
-	cr_assert_eq(config("{\"kernel\":\"k\",\"share\":[{\"dir\":\"/a\",\"tag\":\"t\"},{\"dir\":\"/b\",\"tag\":\"t\"}]}"), 0);
+	cr_assert_eq(config("{\"kernel\":\"k\",\"share\":[{\"dir\":\"/"
+			    "a\",\"tag\":\"t\"},{\"dir\":\"/b\",\"tag\":\"t\"}]}"),
+		     0);
 	cr_assert_lt(run_check(&cfg, &e), 0);
 	cr_assert_str_eq(e.msg, "--share '/b': the tag 't' is used twice");
-	cr_assert_eq(config("{\"kernel\":\"k\",\"share\":[{\"dir\":\"/a\",\"tag\":\"1234567890123456789012345678901234567\"}]}"), 0);
+	cr_assert_eq(config("{\"kernel\":\"k\",\"share\":[{\"dir\":\"/"
+			    "a\",\"tag\":\"1234567890123456789012345678901234567\"}]}"),
+		     0);
 	cr_assert_lt(run_check(&cfg, &e), 0);
-	cr_assert_str_eq(e.msg, "--share '/a': the tag '1234567890123456789012345678901234567' is longer than 36 bytes");
+	cr_assert_str_eq(e.msg, "--share '/a': the tag '1234567890123456789012345678901234567' is "
+				"longer than 36 bytes");
 	begin();
 }
 
 Test(run_args, a_file_with_everything)
 {
-	cr_assert_eq(config("{\"kernel\":\"k\",\"initrd\":\"i\",\"append\":\"a b\",\"cpus\":3,\"memory\":\"64M\",\"hw\":"
-			    "\"mptable\",\"disk\":[{\"file\":\"d\",\"ro\":true},{\"file\":\"e\"}],\"share\":[{\"dir\":\"/s\","
-			    "\"tag\":\"t\"}],\"pmem\":[{\"file\":\"p\",\"ro\":true,\"root\":true}],\"net\":[{\"tap\":\"n\","
-			    "\"mac\":\"02:00:00:00:00:09\"}],\"console\":\"none\",\"serial\":true,\"boot-report\":true,"
+	cr_assert_eq(config("{\"kernel\":\"k\",\"initrd\":\"i\",\"append\":\"a "
+			    "b\",\"cpus\":3,\"memory\":\"64M\",\"hw\":"
+			    "\"mptable\",\"disk\":[{\"file\":\"d\",\"ro\":true},{\"file\":\"e\"}],"
+			    "\"share\":[{\"dir\":\"/s\","
+			    "\"tag\":\"t\"}],\"pmem\":[{\"file\":\"p\",\"ro\":true,\"root\":true}],"
+			    "\"net\":[{\"tap\":\"n\","
+			    "\"mac\":\"02:00:00:00:00:09\"}],\"console\":\"none\",\"serial\":true,"
+			    "\"boot-report\":true,"
 			    "\"name\":\"x\"}"),
 		     0, "%s", e.msg);
 	cr_assert_str_eq(cfg.kernel, "k");
@@ -205,30 +232,31 @@ Test(run_args, each_wrong_file_has_its_sentence)
 	static const struct {
 		const char *text, *want;
 	} cases[] = {
-		{"", "not JSON: it ends too early"},
-		{"{\"kernel\":\"k\"", "not JSON: it ends too early"},
-		{"[]", "expected an object, got an array"},
-		{"3", "expected an object, got a whole number"},
-		{"{\"kernel\":3}", "kernel: expected a string, got a whole number"},
-		{"{\"kernel\":null}", "kernel: expected a string, got null"},
-		{"{\"kernel\":\"a\\u0000b\"}", "kernel: a NUL character in the string"},
-		{"{\"cpus\":\"2\"}", "cpus: expected a whole number, got a string"},
-		{"{\"cpus\":1.5}", "cpus: expected a whole number, got a number"},
-		{"{\"cpus\":0}", "--cpus takes a number from 1 to 64, not '0'"},
-		{"{\"memory\":128}", "memory: expected a string, got a whole number"},
-		{"{\"serial\":\"yes\"}", "serial: expected true or false, got a string"},
-		{"{\"boot-report\":\"xml\"}", "--boot-report takes json or nothing, not 'xml'"},
-		{"{\"disks\":[]}", "unknown key 'disks'"},
-		{"{\"disk\":{}}", "disk: expected an array, got an object"},
-		{"{\"disk\":[\"a\"]}", "disk[0]: expected an object, got a string"},
-		{"{\"disk\":[{\"file\":\"a\"},{\"ro\":true}]}", "disk[1]: 'file' is missing"},
-		{"{\"disk\":[{\"file\":\"\"}]}", "disk[0]: 'file' is missing"},
-		{"{\"disk\":[{\"file\":\"a\",\"ro\":1}]}", "disk[0].ro: expected true or false, got a whole number"},
-		{"{\"disk\":[{\"path\":\"a\"}]}", "disk[0]: unknown key 'path'"},
-		{"{\"disk\":[{\"file\":\"a\\u0000\"}]}", "disk[0].file: a NUL character in the string"},
-		{"{\"share\":[{\"dir\":\"/a\"}]}", "share[0]: 'tag' is missing"},
-		{"{\"net\":[{\"tap\":\"t\",\"mac\":\"01:00:00:00:00:00\"}]}",
-		 "net[0].mac: '01:00:00:00:00:00' is not a unicast MAC address"},
+	    {"", "not JSON: it ends too early"},
+	    {"{\"kernel\":\"k\"", "not JSON: it ends too early"},
+	    {"[]", "expected an object, got an array"},
+	    {"3", "expected an object, got a whole number"},
+	    {"{\"kernel\":3}", "kernel: expected a string, got a whole number"},
+	    {"{\"kernel\":null}", "kernel: expected a string, got null"},
+	    {"{\"kernel\":\"a\\u0000b\"}", "kernel: a NUL character in the string"},
+	    {"{\"cpus\":\"2\"}", "cpus: expected a whole number, got a string"},
+	    {"{\"cpus\":1.5}", "cpus: expected a whole number, got a number"},
+	    {"{\"cpus\":0}", "--cpus takes a number from 1 to 64, not '0'"},
+	    {"{\"memory\":128}", "memory: expected a string, got a whole number"},
+	    {"{\"serial\":\"yes\"}", "serial: expected true or false, got a string"},
+	    {"{\"boot-report\":\"xml\"}", "--boot-report takes json or nothing, not 'xml'"},
+	    {"{\"disks\":[]}", "unknown key 'disks'"},
+	    {"{\"disk\":{}}", "disk: expected an array, got an object"},
+	    {"{\"disk\":[\"a\"]}", "disk[0]: expected an object, got a string"},
+	    {"{\"disk\":[{\"file\":\"a\"},{\"ro\":true}]}", "disk[1]: 'file' is missing"},
+	    {"{\"disk\":[{\"file\":\"\"}]}", "disk[0]: 'file' is missing"},
+	    {"{\"disk\":[{\"file\":\"a\",\"ro\":1}]}",
+	     "disk[0].ro: expected true or false, got a whole number"},
+	    {"{\"disk\":[{\"path\":\"a\"}]}", "disk[0]: unknown key 'path'"},
+	    {"{\"disk\":[{\"file\":\"a\\u0000\"}]}", "disk[0].file: a NUL character in the string"},
+	    {"{\"share\":[{\"dir\":\"/a\"}]}", "share[0]: 'tag' is missing"},
+	    {"{\"net\":[{\"tap\":\"t\",\"mac\":\"01:00:00:00:00:00\"}]}",
+	     "net[0].mac: '01:00:00:00:00:00' is not a unicast MAC address"},
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -247,7 +275,8 @@ Test(run_args, a_list_of_a_file_ends)
 	char text[2048] = "{\"pmem\":[";
 
 	for (unsigned i = 0; i <= RUN_DEVS_MAX; i++)
-		(void)snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s{\"file\":\"p\"}", i ? "," : "");
+		(void)snprintf(text + strlen(text), sizeof(text) - strlen(text),
+			       "%s{\"file\":\"p\"}", i ? "," : "");
 	(void)snprintf(text + strlen(text), sizeof(text) - strlen(text), "]}");
 	cr_assert_eq(config(text), -ENOSPC);
 	cr_assert_str_eq(e.msg, "pmem: more than 22");

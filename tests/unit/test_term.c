@@ -17,7 +17,8 @@
 #include "base/compiler.h"
 #include "vmm/term.h"
 
-/* What reaches the guest, with H and Q for the commands, when the input comes in parts of @step bytes. */
+/* What reaches the guest, with H and Q for the commands, when the input comes in parts of @step
+ * bytes. */
 static void filter(const char *in, size_t len, size_t step, char *out, size_t cap)
 {
 	struct term_escape t = {0};
@@ -33,7 +34,8 @@ static void filter(const char *in, size_t len, size_t step, char *out, size_t ca
 			size_t keep, used = term_filter(&t, buf + from, part - from, &keep, &cmd);
 
 			cr_assert(used > 0 && used <= part - from && keep <= used);
-			cr_assert(used == part - from || cmd != TERM_CMD_NONE, "stops at commands only");
+			cr_assert(used == part - from || cmd != TERM_CMD_NONE,
+				  "stops at commands only");
 			cr_assert_lt(n + keep + 1, cap);
 			memcpy(out + n, buf + from, keep);
 			n += keep;
@@ -50,16 +52,16 @@ Test(term, escape_split_anywhere)
 	static const struct {
 		const char *in, *out;
 	} cases[] = {
-		{"hello", "hello"},
-		{"a\001xb", "aQb"},
-		{"\001X", "Q"},
-		{"\001\001x", "\001x"},
-		{"\001\001\001x", "\001Q"},
-		{"\001hls\n", "Hls\n"},
-		{"\001zls", "ls"},
-		{"xx\001", "xx"},
-		{"\001?\001H\001x", "HHQ"},
-		{"x\001\001\001\001x", "x\001\001x"},
+	    {"hello", "hello"},
+	    {"a\001xb", "aQb"},
+	    {"\001X", "Q"},
+	    {"\001\001x", "\001x"},
+	    {"\001\001\001x", "\001Q"},
+	    {"\001hls\n", "Hls\n"},
+	    {"\001zls", "ls"},
+	    {"xx\001", "xx"},
+	    {"\001?\001H\001x", "HHQ"},
+	    {"x\001\001\001\001x", "x\001\001x"},
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -104,7 +106,8 @@ static bool is_raw(int fd)
 	struct termios t;
 
 	cr_assert_eq(tcgetattr(fd, &t), 0);
-	return !(t.c_lflag & (ICANON | ECHO | ISIG)) && !(t.c_oflag & OPOST) && !(t.c_iflag & (IXON | ICRNL));
+	return !(t.c_lflag & (ICANON | ECHO | ISIG)) && !(t.c_oflag & OPOST) &&
+	       !(t.c_iflag & (IXON | ICRNL));
 }
 
 Test(term, raw_and_back)
@@ -158,7 +161,8 @@ Test(term, restored_at_a_fatal_signal)
 		cr_assert_geq(pid, 0);
 		if (pid == 0) {
 			if (how[i])
-				(void)signal(how[i], SIG_DFL); /* criterion's and the sanitizers' own */
+				(void)signal(how[i],
+					     SIG_DFL); /* criterion's and the sanitizers' own */
 			if (term_raw(fd) < 0 || !is_raw(fd))
 				_exit(99);
 			if (how[i] == SIGABRT)
@@ -169,10 +173,11 @@ Test(term, restored_at_a_fatal_signal)
 		}
 		cr_assert_eq(waitpid(pid, &status, 0), pid);
 		if (how[i])
-			cr_assert(WIFSIGNALED(status) && WTERMSIG(status) == how[i], "signal %d: status %x",
-				  how[i], (unsigned)status);
+			cr_assert(WIFSIGNALED(status) && WTERMSIG(status) == how[i],
+				  "signal %d: status %x", how[i], (unsigned)status);
 		else
-			cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 5, "status %x", (unsigned)status);
+			cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 5, "status %x",
+				  (unsigned)status);
 		cr_assert_not(is_raw(fd), "signal %d", how[i]);
 		(void)close(fd);
 		(void)close(m);
