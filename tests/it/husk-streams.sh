@@ -24,10 +24,17 @@ bash "$here/lib/bundle.sh" "$b" sh && cp "$b/config.json" "$b/base.json" || exit
 command_is sh -c 'exit 7'
 run exit7
 [ $rc = 7 ] || fail "exit 7: status $rc"
+# The first process of a PID namespace is deaf to a SIGKILL from inside (with runc, too): so once as an
+# ordinary process and once below one.
 # shellcheck disable=SC2016 # the container's shell expands it
 command_is sh -c 'kill -9 $$'
+jq '.linux.namespaces |= map(select(.type != "pid"))' "$b/config.json" >"$TMP/new" && mv "$TMP/new" "$b/config.json"
 run kill9
 [ $rc = 137 ] || fail "kill -9 of itself: status $rc"
+# shellcheck disable=SC2016
+command_is sh -c "sh -c 'kill -9 \$\$'; exit \$?"
+run kill9below
+[ $rc = 137 ] || fail "kill -9 of its child: status $rc"
 
 # 100 MiB of noise through the container, counted by it and coming back.
 head -c 104857600 /dev/urandom >"$TMP/noise"
