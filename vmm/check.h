@@ -79,9 +79,10 @@ const char *check_guest_reason(const struct check_guest *g, char *buf, size_t le
  */
 int kvm_probe(struct err *e);
 /*
- * The same on a /dev/kvm that is open already (it stays the caller's; -1: opens it), from any thread that
- * has CHECK_SIGNAL to itself; ends with -ECANCELED at the next stage when *@give_up becomes true (NULL is
- * fine). -ENOTSUP: a stage failed; other errors: there was no guest to try it with.
+ * The same on a /dev/kvm that is open already (it stays the caller's; -1: opens it), from any
+ * thread that has CHECK_SIGNAL to itself; ends with -ECANCELED at the next stage when *@give_up
+ * becomes true (NULL is fine). -ENOTSUP: a stage failed; other errors: there was no guest to try it
+ * with.
  */
 int kvm_probe_fd(int kvm_fd, const atomic_bool *give_up, struct err *e);
 

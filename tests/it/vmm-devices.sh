@@ -65,7 +65,9 @@ says all 'share ok'
 says all 'read-only share ok'
 says all 'pmem ok'
 says all 'cpus 2'
-[ "$(cat rw/new)" = guest ] && [ -d rw/dir ] && [ ! -e ro/new ] || fail 'what the guest wrote into shares'
+if [ "$(cat rw/new)" != guest ] || [ ! -d rw/dir ] || [ -e ro/new ]; then
+    fail 'what the guest wrote into shares'
+fi
 [ "$(head -c 4 pm.img)" = pmem ] || fail 'what the guest wrote into pmem'
 e2fsck -fn disk.img >fsck 2>&1 || fail "the disk: $(cat fsck)"
 debugfs -R 'cat /file' disk.img 2>err | grep -qx guest || fail 'what the guest wrote onto the disk'
@@ -82,7 +84,9 @@ for ((i = 0; i < 300; i++)); do
 done
 rc=0
 timeout 20 "$vmm" run -k "$HUSK_KERNEL/vmlinux" --disk disk.img >out 2>err </dev/null || rc=$?
-[ $rc = 1 ] && grep -q "^vmm: disk 'disk.img': " err || fail "a second user of a disk: status $rc $(cat err)"
+if [ $rc != 1 ] || ! grep -q "^vmm: disk 'disk.img': " err; then
+    fail "a second user of a disk: status $rc $(cat err)"
+fi
 wait $first || fail 'the first user of the disk'
 
 # A read-only image as root, on DAX and not beside it: pages of the image are not read into guest memory.
@@ -113,8 +117,9 @@ ip netns add "it$$" || fail 'no network name space'
 {
     trap 'ip netns del "it$$"' EXIT
     ns=(ip netns exec "it$$")
-    "${ns[@]}" ip tuntap add tap0 mode tap && "${ns[@]}" ip addr add 10.9.8.1/24 dev tap0 &&
-        "${ns[@]}" ip link set tap0 up || fail tap
+    "${ns[@]}" ip tuntap add tap0 mode tap || fail tap
+    "${ns[@]}" ip addr add 10.9.8.1/24 dev tap0 || fail 'address of the tap'
+    "${ns[@]}" ip link set tap0 up || fail 'tap up'
     vmm_plain=$vmm
     printf '#!/bin/sh\nexec ip netns exec it%s %s "$@"\n' $$ "$vmm" >nsvmm
     chmod +x nsvmm
