@@ -397,6 +397,8 @@ int sandbox_main(struct sandbox_args *a)
 		return 1;
 	}
 	fd_close(&a->chan);
+	fd_close(&a->assets.kernel_fd); /* copied and mapped */
+	fd_close(&a->assets.image_fd);
 	fd_close(&b.root_dir);
 	fd_close(&b.cgroups);
 	rc = box_run(box);
