@@ -121,8 +121,7 @@ int devices_make(int root, const struct spec *s, struct err *e)
 	return 0;
 }
 
-/* ---- the cgroup's filter
- * ----------------------------------------------------------------------------- */
+/* ---- the cgroup's filter --------------------------------------------------------------------- */
 
 #define INSN(c, d, s, o, i)                                                                        \
 	((struct bpf_insn){.code = (c), .dst_reg = (d), .src_reg = (s), .off = (o), .imm = (i)})

@@ -153,7 +153,8 @@ int link_io_start(struct agent *a, int ctl_fd, int io_fd)
 	int rc;
 
 	(void)snprintf(hello, sizeof(hello),
-		       "{\"protocol\":{\"min\":1,\"max\":1},\"version\":\"" HUSK_VERSION "\",\"dax\":%s}",
+		       "{\"protocol\":{\"min\":1,\"max\":1},\"version\":\"" HUSK_VERSION
+		       "\",\"dax\":%s}",
 		       on_dax() ? "true" : "false");
 
 	a->link = link_new(LINK_AGENT, &ops, a);

@@ -179,8 +179,7 @@ int mounts_make(int root, const struct spec *s, const int *held, struct err *e)
 	return 0;
 }
 
-/* ---- tmpcopyup
- * -------------------------------------------------------------------------------------- */
+/* ---- tmpcopyup ------------------------------------------------------------------------------- */
 
 #include <dirent.h>
 

@@ -15,13 +15,13 @@
 
 #define TURN_READS 4 /* of one output, then the others get their turn */
 #define TTY_BACKLOG                                                                                \
-	(256u << 10) /* more than a pty can hold back: output of survivors beyond it               \
+	(256u                                                                                      \
+	 << 10) /* more than a pty can hold back: output of survivors beyond it               \
 		      */
 
 static char scratch[LINK_IO_MAX];
 
-/* ---- towards the process
- * ---------------------------------------------------------------------------- */
+/* ---- towards the process --------------------------------------------------------------------- */
 
 static void in_close(struct streams *s)
 {
@@ -108,8 +108,7 @@ static void in_data(struct streams *s, const uint8_t *p, size_t len)
 	in_flush(s);
 }
 
-/* ---- from the process
- * ------------------------------------------------------------------------------- */
+/* ---- from the process ------------------------------------------------------------------------ */
 
 static void out_end(struct streams *s, struct stream_out *o)
 {
@@ -197,8 +196,7 @@ static void out_event(struct ev *ev, uint32_t events)
 	proc_progress(s->p);
 }
 
-/* ---- life
- * ------------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 int streams_open(struct agent *a, struct streams *s, struct proc *p, uint64_t base)
 {
@@ -310,8 +308,7 @@ int streams_winsize(struct streams *s, uint16_t rows, uint16_t cols)
 	return ioctl(s->out[0].fd, TIOCSWINSZ, &ws) < 0 ? -errno : 0;
 }
 
-/* ---- link_ops
- * --------------------------------------------------------------------------------------- */
+/* ---- link_ops -------------------------------------------------------------------------------- */
 
 void streams_data(void *ctx, uint64_t stream, const void *buf, size_t len)
 {

@@ -8,23 +8,22 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define ARRAY_LEN(a)       (sizeof(a) / sizeof((a)[0]))
-#define PRINTF_LIKE(f, a)  __attribute__((format(printf, f, a)))
-#define MUST_CHECK         __attribute__((warn_unused_result))
-#define MAYBE_UNUSED       __attribute__((unused))
-#define NORETURN           __attribute__((noreturn))
-#define CLEANUP(fn)        __attribute__((cleanup(fn)))
-#define FALLTHROUGH        __attribute__((fallthrough))
+#define ARRAY_LEN(a)			(sizeof(a) / sizeof((a)[0]))
+#define PRINTF_LIKE(f, a)		__attribute__((format(printf, f, a)))
+#define MUST_CHECK			__attribute__((warn_unused_result))
+#define MAYBE_UNUSED			__attribute__((unused))
+#define NORETURN			__attribute__((noreturn))
+#define CLEANUP(fn)			__attribute__((cleanup(fn)))
+#define FALLTHROUGH			__attribute__((fallthrough))
 
-#define container_of(ptr, type, member)                                                            \
-	((type *)(void *)((char *)(ptr) - offsetof(type, member)))
+#define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
-#define MIN(a, b) ((a) < (b) ? (a) : (b))
-#define MAX(a, b) ((a) > (b) ? (a) : (b))
+#define MIN(a, b)			((a) < (b) ? (a) : (b))
+#define MAX(a, b)			((a) > (b) ? (a) : (b))
 
 /* Rounds @v up to a multiple of @a, a power of two. */
-#define ALIGN_UP(v, a)   (((v) + ((a) - 1)) & ~((__typeof__(v))(a) - 1))
-#define ALIGN_DOWN(v, a) ((v) & ~((__typeof__(v))(a) - 1))
+#define ALIGN_UP(v, a)	 (((v) + ((a)-1)) & ~((__typeof__(v))(a)-1))
+#define ALIGN_DOWN(v, a) ((v) & ~((__typeof__(v))(a)-1))
 
 /*
  * A broken invariant of our own code: prints where and aborts. Never reachable from what a guest, an

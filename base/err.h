@@ -11,7 +11,7 @@
 #include "base/compiler.h"
 
 struct err {
-	int code;       /* 0 = no error, else a negative errno */
+	int code;	/* 0 = no error, else a negative errno */
 	char msg[1024]; /* without a newline */
 };
 

@@ -24,7 +24,7 @@ static inline void free_ptr(void *p)
 	free(*(void **)p);
 }
 /* Owned by the scope; initialise at declaration; give ownership away with fd_take()/ptr_take(). */
-#define auto_fd   CLEANUP(fd_close) int
+#define auto_fd	  CLEANUP(fd_close) int
 #define auto_free CLEANUP(free_ptr)
 
 static inline int fd_take(int *fd)

@@ -12,7 +12,10 @@ struct list {
 	struct list *next, *prev;
 };
 
-#define LIST_INIT(l) {&(l), &(l)}
+#define LIST_INIT(l)                                                                               \
+	{                                                                                          \
+		&(l), &(l)                                                                         \
+	}
 
 static inline void list_init(struct list *l)
 {
@@ -40,7 +43,7 @@ static inline void list_del(struct list *n)
 #define list_entry(ptr, type, member) container_of(ptr, type, member)
 #define list_first(l, type, member)   list_entry((l)->next, type, member)
 
-#define list_for_each(pos, l) for (struct list *pos = (l)->next; pos != (l); pos = pos->next)
+#define list_for_each(pos, l)	      for (struct list *pos = (l)->next; pos != (l); pos = pos->next)
 #define list_for_each_safe(pos, tmp, l)                                                            \
 	for (struct list *pos = (l)->next, *tmp = pos->next; pos != (l); pos = tmp, tmp = pos->next)
 

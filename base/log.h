@@ -12,10 +12,10 @@
 enum log_level { LOG_LVL_ERROR, LOG_LVL_WARN, LOG_LVL_INFO, LOG_LVL_DEBUG };
 
 struct log_config {
-	const char *program;  /* "husk": prefix of stderr lines; kept, not copied */
-	const char *id;       /* VM or container; may be NULL; kept, not copied */
-	int file_fd;          /* -1 = none; stays the caller's */
-	bool json;            /* {"level":…,"msg":…,"time":RFC 3339} lines in the file, else text */
+	const char *program; /* "husk": prefix of stderr lines; kept, not copied */
+	const char *id;	     /* VM or container; may be NULL; kept, not copied */
+	int file_fd;	     /* -1 = none; stays the caller's */
+	bool json; /* {"level":…,"msg":…,"time":RFC 3339} lines in the file, else text */
 	enum log_level level; /* for the file */
 	int stderr_level;     /* -1 = silent, else what also goes to stderr */
 };
@@ -37,7 +37,7 @@ void log_line(enum log_level lvl, const char *fmt, ...) PRINTF_LIKE(2, 3);
  * lines, refilled with one each LOG_LIMIT_REFILL_NS; a count of what was swallowed goes with the next
  * line. Zero-initialised is full. Its owner serialises access.
  */
-#define LOG_LIMIT_BURST     10u
+#define LOG_LIMIT_BURST	    10u
 #define LOG_LIMIT_REFILL_NS 500000000ull
 struct log_limit {
 	uint64_t last_ns;

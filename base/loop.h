@@ -23,14 +23,14 @@ struct loop;
 
 struct loop_op {
 	void (*done)(struct loop_op *op, int res, unsigned cqe_flags); /* loop thread */
-	const char *what; /* "blk0 read": for traces */
-	bool busy;        /* the kernel owns it; set by submission, cleared before done() */
+	const char *what;					       /* "blk0 read": for traces */
+	bool busy; /* the kernel owns it; set by submission, cleared before done() */
 };
 
 /* Work handed over by another thread; embedded in what it is about. */
 struct loop_work {
 	void (*fn)(struct loop_work *w); /* loop thread */
-	struct list node;                /* the loop's */
+	struct list node;		 /* the loop's */
 	bool queued;
 };
 
@@ -42,7 +42,7 @@ struct loop_work {
  */
 int loop_new(struct loop **ret, unsigned entries, struct err *e) MUST_CHECK;
 void loop_free(struct loop *l); /* NULL is fine. Cancels and reaps what is still busy first. */
-int loop_run(struct loop *l);   /* until loop_stop(); 0 or -errno */
+int loop_run(struct loop *l);	/* until loop_stop(); 0 or -errno */
 void loop_stop(struct loop *l); /* loop thread; pending completions are still delivered first */
 /* One round: submit, wait for at least one completion if @wait, deliver what there is. For tests. */
 int loop_step(struct loop *l, bool wait);
@@ -60,7 +60,7 @@ void loop_fsync(struct loop *l, struct loop_op *op, int fd, bool datasync);
 void loop_fallocate(struct loop *l, struct loop_op *op, int fd, int mode, uint64_t off,
 		    uint64_t len);
 void loop_poll(struct loop *l, struct loop_op *op, int fd, unsigned events); /* one shot */
-void loop_accept(struct loop *l, struct loop_op *op, int fd);                /* SOCK_CLOEXEC */
+void loop_accept(struct loop *l, struct loop_op *op, int fd);		     /* SOCK_CLOEXEC */
 void loop_sendmsg(struct loop *l, struct loop_op *op, int fd, const struct msghdr *m, int flags);
 void loop_recvmsg(struct loop *l, struct loop_op *op, int fd, struct msghdr *m, int flags);
 /* done() with -ETIME at @when_ns of clock_ns(). One timer per op. */

@@ -35,8 +35,7 @@
 #define KILL_NS	    (10 * NS_PER_SEC)  /* from SIGKILL: a guest that does not obey */
 #define POWEROFF_NS (3 * NS_PER_SEC)   /* from DESTROYPOD */
 
-/* ---- the end
- * --------------------------------------------------------------------------------------- */
+/* ---- the end --------------------------------------------------------------------------------- */
 
 static void stop_machine(struct box *b)
 {
@@ -188,8 +187,7 @@ static void machine_ended(void *ctx, enum machine_end why, int status, const cha
 	box_end(b, b->phase == BOX_RUNNING ? 255 : 1);
 }
 
-/* ---- signals
- * --------------------------------------------------------------------------------------- */
+/* ---- signals --------------------------------------------------------------------------------- */
 
 static bool is_harmless(int signo)
 {
@@ -247,8 +245,7 @@ static void signals_ready(struct loop_op *op, int res, unsigned flags)
 	loop_read(b->loop, &b->sig_op, b->fds.signals, &b->sig, sizeof(b->sig), LOOP_NO_OFF);
 }
 
-/* ---- making
- * ---------------------------------------------------------------------------------------- */
+/* ---- making ---------------------------------------------------------------------------------- */
 
 int box_new(struct box **ret, const struct sandbox_args *a, const struct box_fds *fds,
 	    struct err *e)

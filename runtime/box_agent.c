@@ -24,8 +24,7 @@
 #define ENTROPY_LEN 64u
 #define WANTS_MAX   4096u /* requests without an answer: clients cannot pile up more */
 
-/* ---- requests
- * -------------------------------------------------------------------------------------- */
+/* ---- requests -------------------------------------------------------------------------------- */
 
 int box_request(struct box *b, uint32_t cmd, const char *json, enum want what, proxy_req_t req)
 {
@@ -80,8 +79,7 @@ void box_refuse_start(struct box *b, int status, const char *fmt, ...)
 	b->start_req = 0;
 }
 
-/* ---- start
- * ----------------------------------------------------------------------------------------- */
+/* ---- start ----------------------------------------------------------------------------------- */
 
 static int plug_root(struct box *b, uint64_t *ret_gpa, struct err *e)
 {
@@ -219,8 +217,7 @@ static void start_failed(struct box *b, struct json_object *o)
 	box_end(b, status);
 }
 
-/* ---- link
- * ------------------------------------------------------------------------------------------ */
+/* ---- link ------------------------------------------------------------------------------------ */
 
 static void on_up(void *ctx, const char *json, size_t len)
 {
@@ -371,8 +368,7 @@ const struct link_ops box_link_ops = {
     .broken = on_broken,
 };
 
-/* ---- streams
- * --------------------------------------------------------------------------------------- */
+/* ---- streams --------------------------------------------------------------------------------- */
 
 static size_t stdin_take(void *ctx, const void *buf, size_t len)
 {
@@ -470,8 +466,7 @@ int box_open_streams(struct box *b, struct err *e)
 	return b->in && b->out && b->err ? 0 : err_set(e, -ENOMEM, "streams: out of memory");
 }
 
-/* ---- clients
- * --------------------------------------------------------------------------------------- */
+/* ---- clients --------------------------------------------------------------------------------- */
 
 static void husk_command(void *ctx, proxy_client_t client, proxy_req_t req, const char *json,
 			 size_t len)

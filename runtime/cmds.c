@@ -92,8 +92,7 @@ int cmd_state(struct cli *c, struct err *e)
 	return 0;
 }
 
-/* ---- list
- * ---------------------------------------------------------------------------------------- */
+/* ---- list ------------------------------------------------------------------------------------ */
 
 static int by_name(const struct dirent **a, const struct dirent **b)
 {
@@ -157,8 +156,7 @@ int cmd_list(struct cli *c, struct err *e)
 	return 0;
 }
 
-/* ---- spec
- * ---------------------------------------------------------------------------------------- */
+/* ---- spec ------------------------------------------------------------------------------------ */
 
 int cmd_spec(struct cli *c, struct err *e)
 {
@@ -185,8 +183,7 @@ int cmd_spec(struct cli *c, struct err *e)
 	return rc < 0 ? err_sys(e, rc, "config.json") : 0;
 }
 
-/* ---- start
- * --------------------------------------------------------------------------------------- */
+/* ---- start ----------------------------------------------------------------------------------- */
 
 /* Hooks that run once the process does; a failure stops the container (spec 1.3). */
 static int poststart(int dir, const char *id, struct err *e)
@@ -256,8 +253,7 @@ int cmd_start(struct cli *c, struct err *e)
 	return cmds_start(c, dir, s.id, e);
 }
 
-/* ---- kill
- * ---------------------------------------------------------------------------------------- */
+/* ---- kill ------------------------------------------------------------------------------------ */
 
 int cmd_kill(struct cli *c, struct err *e)
 {
@@ -291,8 +287,7 @@ int cmd_kill(struct cli *c, struct err *e)
 	return rc;
 }
 
-/* ---- delete
- * -------------------------------------------------------------------------------------- */
+/* ---- delete ---------------------------------------------------------------------------------- */
 
 /*
  * Waits until the process of @s is gone, kills it before that if asked to. A zombie counts as gone:

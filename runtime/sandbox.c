@@ -67,8 +67,7 @@ unsigned sandbox_cpus(const struct spec *s)
 	return (unsigned)MAX(1, MIN(want, MIN((int64_t)MAX(online, 1), 64)));
 }
 
-/* ---- talking to the CLI
- * ---------------------------------------------------------------------------- */
+/* ---- talking to the CLI ---------------------------------------------------------------------- */
 
 static int say(int chan, enum say what)
 {
@@ -99,8 +98,7 @@ static int await(int chan, enum say what, struct err *e)
 	return err_set(e, -ECANCELED, "husk create ended before the container was made");
 }
 
-/* ---- steps
- * ----------------------------------------------------------------------------------------- */
+/* ---- steps ----------------------------------------------------------------------------------- */
 
 /* Descriptors that later steps need and a path would no longer lead to. */
 static int take_hold(struct birth *b, struct err *e)

@@ -24,19 +24,19 @@
 #include "base/fd.h"
 
 #define QUEUE_NUM   256u
-#define SEG_MAX     126u /* spans of data in one request */
-#define SPANS       (SEG_MAX + 2 + GMEM_REGIONS_MAX)
-#define SECTOR      512u
+#define SEG_MAX	    126u /* spans of data in one request */
+#define SPANS	    (SEG_MAX + 2 + GMEM_REGIONS_MAX)
+#define SECTOR	    512u
 #define SERIAL_LEN  20u
 #define RANGE_MAX   (1u << 22) /* sectors of one discard or zeroing: 2 GiB */
-#define SPARE_MAX   32u        /* requests kept; each is some 5 KiB */
+#define SPARE_MAX   32u	       /* requests kept; each is some 5 KiB */
 #define KICK_BUDGET 512u       /* chains taken before other devices get their turn */
 
 /* 5.2.3 */
 #define F_SEG_MAX      (1ull << 2)
-#define F_RO           (1ull << 5)
+#define F_RO	       (1ull << 5)
 #define F_BLK_SIZE     (1ull << 6)
-#define F_FLUSH        (1ull << 9)
+#define F_FLUSH	       (1ull << 9)
 #define F_DISCARD      (1ull << 13)
 #define F_WRITE_ZEROES (1ull << 14)
 
@@ -79,7 +79,7 @@ struct blk_req {
 	struct vq_chain chain;
 	struct loop_op op;
 	uint32_t type;
-	uint64_t off;      /* bytes, on the disk */
+	uint64_t off;	   /* bytes, on the disk */
 	size_t len, moved; /* of the data; how much of it is done */
 	struct iovec iov[SPANS], data[SPANS];
 };
@@ -168,10 +168,9 @@ static void request_sync_done(struct loop_op *op, int res, unsigned flags)
 static void request_range_done(struct loop_op *op, int res, unsigned flags)
 {
 	(void)flags;
-	request_end(container_of(op, struct blk_req, op),
-		    res == -EOPNOTSUPP ? S_UNSUPP
-		    : res < 0	       ? S_IOERR
-				       : S_OK);
+	request_end(container_of(op, struct blk_req, op), res == -EOPNOTSUPP ? S_UNSUPP
+							  : res < 0	     ? S_IOERR
+									     : S_OK);
 }
 
 static void request_data_done(struct loop_op *op, int res, unsigned flags);
@@ -232,8 +231,7 @@ static void begin_data(struct blk_req *r, uint64_t sector)
 {
 	struct blk *b = r->b;
 
-	r->len = r->type == T_IN ? r->chain.in_len - 1
-				 : r->chain.out_len - sizeof(struct req_wire);
+	r->len = r->type == T_IN ? r->chain.in_len - 1 : r->chain.out_len - sizeof(struct req_wire);
 	if (r->len % SECTOR || !in_capacity(b, sector, r->len / SECTOR) ||
 	    (r->type == T_OUT && b->readonly)) {
 		request_end(r, S_IOERR);
@@ -255,7 +253,8 @@ static void begin_range(struct blk_req *r)
 	uint32_t sectors, flags;
 	int mode = FALLOC_FL_PUNCH_HOLE;
 
-	if (r->chain.out_len != sizeof(struct req_wire) + sizeof(w)) { /* one range, as we announce */
+	if (r->chain.out_len !=
+	    sizeof(struct req_wire) + sizeof(w)) { /* one range, as we announce */
 		request_end(r, S_UNSUPP);
 		return;
 	}
@@ -402,12 +401,12 @@ static void blk_free(struct virtio_dev *dev)
 }
 
 static const struct virtio_ops blk_ops = {
-	.name = "blk",
-	.id = VIRTIO_ID_BLK,
-	.start = blk_start,
-	.kick = blk_kick,
-	.stop = blk_stop,
-	.free = blk_free,
+    .name = "blk",
+    .id = VIRTIO_ID_BLK,
+    .start = blk_start,
+    .kick = blk_kick,
+    .stop = blk_stop,
+    .free = blk_free,
 };
 
 /* ---- constructor ------------------------------------------------------------------------------------ */

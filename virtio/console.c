@@ -114,7 +114,7 @@ struct vcon {
 	struct virtio_dev dev;
 	unsigned cnt;
 	bool multiport;
-	uint32_t writes; /* kicks of port 0's output, without MULTIPORT */
+	uint32_t writes;       /* kicks of port 0's output, without MULTIPORT */
 	uint64_t more_mask[2]; /* queues with chains left over */
 	struct loop_work more;
 	struct iovec iov[VQ_SIZE_MAX + GMEM_REGIONS_MAX]; /* input and control: used up in one go */
@@ -328,8 +328,7 @@ static void ctl_out(struct vcon *vc)
 	ctl_flush(vc);
 }
 
-/* ---- guest to host
- * ------------------------------------------------------------------------------- */
+/* ---- guest to host --------------------------------------------------------------------------- */
 
 /* Hands the held chain on. True when it has been taken wholly. */
 static bool port_output(struct vcon *vc, struct port *p)
@@ -401,8 +400,7 @@ void vcon_output_resume(struct virtio_dev *dev, unsigned port)
 		port_out(vc, p);
 }
 
-/* ---- host to guest
- * ------------------------------------------------------------------------------- */
+/* ---- host to guest --------------------------------------------------------------------------- */
 
 size_t vcon_send(struct virtio_dev *dev, unsigned port, const void *buf, size_t len)
 {
@@ -483,8 +481,7 @@ void vcon_resize(struct virtio_dev *dev, unsigned port, uint16_t cols, uint16_t 
 	}
 }
 
-/* ---- the device
- * ---------------------------------------------------------------------------------- */
+/* ---- the device ------------------------------------------------------------------------------ */
 
 static int vcon_start(struct virtio_dev *dev)
 {

@@ -15,7 +15,7 @@ int rng_new(struct virtio_dev **ret, const char *name, struct err *e) MUST_CHECK
 
 /* ---- blk: a raw image or block device on io_uring ---------------------------------------------- */
 struct blk_config {
-	int fd;           /* opened O_RDWR, or O_RDONLY with readonly */
+	int fd; /* opened O_RDWR, or O_RDONLY with readonly */
 	bool readonly;
 	const char *serial; /* at most 20 bytes; may be NULL */
 };
@@ -33,7 +33,7 @@ int net_new(struct virtio_dev **ret, const char *name, const struct net_config *
 
 /* ---- pmem: writable persistent memory whose flush is an fsync ------------------------------------ */
 struct pmem_config {
-	int fd;            /* the file behind the window */
+	int fd;		   /* the file behind the window */
 	uint64_t gpa, len; /* the window, mapped by the VMM */
 };
 int pmem_new(struct virtio_dev **ret, const char *name, const struct pmem_config *cfg,
@@ -50,20 +50,22 @@ int pmem_new(struct virtio_dev **ret, const char *name, const struct pmem_config
 struct p9_pool;
 struct p9_pool_config {
 	unsigned workers; /* at most; 0 = default. One starts at once, the others under load. */
-	bool lazy;        /* not even one starts before the first request */
-	void (*thread_init)(void *arg); /* optional: first thing in each thread (seccomp, capabilities) */
+	bool lazy;	  /* not even one starts before the first request */
+	void (*thread_init)(
+	    void *arg); /* optional: first thing in each thread (seccomp, capabilities) */
 	void *thread_arg;
 };
 int p9_pool_new(struct p9_pool **ret, const struct p9_pool_config *cfg, struct err *e) MUST_CHECK;
 void p9_pool_free(struct p9_pool *p); /* after the devices that use it; NULL is fine */
 
 struct p9_config {
-	int root_fd;       /* O_PATH or O_RDONLY directory; nothing above or beside it is reachable */
-	int proc_fd;       /* /proc/self/fd of this process (opened after its last fork), for reopening
+	int root_fd; /* O_PATH or O_RDONLY directory; nothing above or beside it is reachable */
+	int proc_fd; /* /proc/self/fd of this process (opened after its last fork), for reopening
 			    * O_PATH fds; -1: opened by p9_new() */
-	const char *tag;   /* mount tag, at most 36 bytes */
+	const char *tag; /* mount tag, at most 36 bytes */
 	bool readonly;
-	unsigned workers;  /* threads for metadata; 0 = default. Without a pool; started when needed. */
+	unsigned
+	    workers; /* threads for metadata; 0 = default. Without a pool; started when needed. */
 	struct p9_pool *pool; /* stays the caller's; NULL: threads of its own */
 };
 /* Raises the soft limit of open files to the hard one. */
@@ -90,12 +92,12 @@ int p9_new(struct virtio_dev **ret, const char *name, const struct p9_config *cf
  */
 struct vcon_port_ops {
 	size_t (*output)(void *ctx, const struct iovec *iov, unsigned cnt, size_t len);
-	void (*input_room)(void *ctx);            /* optional */
+	void (*input_room)(void *ctx);			   /* optional */
 	void (*opened)(void *ctx, bool guest_has_it_open); /* optional */
 };
 struct vcon_port_config {
 	const char *name; /* "husk.ctl": /sys/class/virtio-ports/.../name; NULL for a plain hvc */
-	bool console;     /* an hvc */
+	bool console;	  /* an hvc */
 	const struct vcon_port_ops *ops;
 	void *ctx;
 };

@@ -29,22 +29,22 @@
 #include "base/fd.h"
 
 #define QUEUE_NUM   256u
-#define RX_Q        0u
-#define TX_Q        1u
-#define HDR_LEN     12u                 /* struct virtio_net_hdr_v1 */
-#define HDR_BUFFERS 10u                 /* offset of num_buffers in it */
-#define PACKET_MAX  (HDR_LEN + 65550u)  /* 64 KiB of IP and an Ethernet header */
+#define RX_Q	    0u
+#define TX_Q	    1u
+#define HDR_LEN	    12u		       /* struct virtio_net_hdr_v1 */
+#define HDR_BUFFERS 10u		       /* offset of num_buffers in it */
+#define PACKET_MAX  (HDR_LEN + 65550u) /* 64 KiB of IP and an Ethernet header */
 #define PACKET_MIN  (HDR_LEN + 14u)
-#define CHAINS_MAX  64u                 /* of one received packet */
+#define CHAINS_MAX  64u /* of one received packet */
 #define CHAIN_SPANS 128u
-#define SPANS       512u
-#define BUDGET      256u                /* packets before other devices get their turn */
+#define SPANS	    512u
+#define BUDGET	    256u /* packets before other devices get their turn */
 
 /* 5.1.3 */
-#define F_CSUM       (1ull << 0)
+#define F_CSUM	     (1ull << 0)
 #define F_GUEST_CSUM (1ull << 1)
-#define F_MTU        (1ull << 3)
-#define F_MAC        (1ull << 5)
+#define F_MTU	     (1ull << 3)
+#define F_MAC	     (1ull << 5)
 #define F_GUEST_TSO4 (1ull << 7)
 #define F_GUEST_TSO6 (1ull << 8)
 #define F_GUEST_ECN  (1ull << 9)
@@ -57,7 +57,7 @@
 #define F_OFFLOADS                                                                                 \
 	(F_CSUM | F_GUEST_CSUM | F_GUEST_TSO4 | F_GUEST_TSO6 | F_GUEST_ECN | F_HOST_TSO4 |         \
 	 F_HOST_TSO6 | F_HOST_ECN)
-#define TUN_OFFLOADS (TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN)
+#define TUN_OFFLOADS   (TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN)
 
 #define STATUS_LINK_UP 1u
 
@@ -80,7 +80,7 @@ struct net {
 	unsigned rx_cnt, rx_spans;
 	size_t rx_room;
 	struct iovec rx_iov[SPANS + 1]; /* and the bounce buffer */
-	uint8_t *bounce;                /* PACKET_MAX bytes, touched when a packet spills */
+	uint8_t *bounce;		/* PACKET_MAX bytes, touched when a packet spills */
 
 	/* Sending. */
 	struct loop_op tx_poll;
@@ -401,12 +401,12 @@ static void net_free(struct virtio_dev *dev)
 }
 
 static const struct virtio_ops net_ops = {
-	.name = "net",
-	.id = VIRTIO_ID_NET,
-	.start = net_start,
-	.kick = net_kick,
-	.stop = net_stop,
-	.free = net_free,
+    .name = "net",
+    .id = VIRTIO_ID_NET,
+    .start = net_start,
+    .kick = net_kick,
+    .stop = net_stop,
+    .free = net_free,
 };
 
 /* What the tap can do; a descriptor that is no tap (a test's socket) carries plain packets only. */
@@ -419,8 +419,9 @@ static int probe_tap(struct net *n, const char *name, uint64_t *features, struct
 		return 0;
 	if (!(ifr.ifr_flags & IFF_VNET_HDR) || !(ifr.ifr_flags & IFF_NO_PI) ||
 	    !(ifr.ifr_flags & IFF_TAP))
-		return err_set(e, -EINVAL, "nic %s: '%.*s' is not a tap with IFF_NO_PI and IFF_VNET_HDR",
-			       name, IFNAMSIZ, ifr.ifr_name);
+		return err_set(e, -EINVAL,
+			       "nic %s: '%.*s' is not a tap with IFF_NO_PI and IFF_VNET_HDR", name,
+			       IFNAMSIZ, ifr.ifr_name);
 	if (ioctl(n->fd, TUNSETVNETHDRSZ, &len) < 0)
 		return err_sys(e, -errno, "nic %s: setting the header's size", name);
 	if (ioctl(n->fd, TUNSETOFFLOAD, TUN_OFFLOADS) == 0) {
@@ -434,9 +435,8 @@ static int net_setup(struct net *n, const char *name, const struct net_config *c
 {
 	const uint16_t num[2] = {QUEUE_NUM, QUEUE_NUM};
 	uint64_t features = F_MAC | F_STATUS | F_MRG_RXBUF | (cfg->mtu ? F_MTU : 0);
-	struct cfg_wire w = {.status = le16_of(STATUS_LINK_UP),
-			     .max_pairs = le16_of(1),
-			     .mtu = le16_of(cfg->mtu)};
+	struct cfg_wire w = {
+	    .status = le16_of(STATUS_LINK_UP), .max_pairs = le16_of(1), .mtu = le16_of(cfg->mtu)};
 	int rc;
 
 	/* 5.1.4: at least 68; and a multicast address is nobody's own. */

@@ -23,9 +23,9 @@
 #include "base/endian.h"
 #include "base/fd.h"
 
-#define SPARE_MAX            16u /* requests kept for later; each is some 5 KiB */
-#define KICK_BUDGET          512u /* messages taken before other devices get their turn */
-#define VIRTIO_9P_MOUNT_TAG  (1ull << 0)
+#define SPARE_MAX	    16u	 /* requests kept for later; each is some 5 KiB */
+#define KICK_BUDGET	    512u /* messages taken before other devices get their turn */
+#define VIRTIO_9P_MOUNT_TAG (1ull << 0)
 
 /* ---- requests --------------------------------------------------------------------------------------- */
 
@@ -385,12 +385,12 @@ static void p9_free(struct virtio_dev *dev)
 }
 
 static const struct virtio_ops p9_ops = {
-	.name = "9p",
-	.id = VIRTIO_ID_9P,
-	.start = p9_start,
-	.kick = p9_kick,
-	.stop = p9_stop,
-	.free = p9_free,
+    .name = "9p",
+    .id = VIRTIO_ID_9P,
+    .start = p9_start,
+    .kick = p9_kick,
+    .stop = p9_stop,
+    .free = p9_free,
 };
 
 /* ---- workers' side ----------------------------------------------------------------------------------- */
@@ -400,31 +400,32 @@ static const struct handler {
 	bool mutates; /* refused on a read-only tree */
 	bool makes;   /* takes on the maker's identity itself */
 } handlers[] = {
-	[P9_TSTATFS] = {p9_do_statfs, false, false},
-	[P9_TLOPEN] = {p9_do_lopen, false, false},
-	[P9_TLCREATE] = {p9_do_lcreate, true, true},
-	[P9_TSYMLINK] = {p9_do_symlink, true, true},
-	[P9_TMKNOD] = {p9_do_mknod, true, true},
-	[P9_TRENAME] = {p9_do_rename, true, false},
-	[P9_TREADLINK] = {p9_do_readlink, false, false},
-	[P9_TGETATTR] = {p9_do_getattr, false, false},
-	[P9_TSETATTR] = {p9_do_setattr, true, false},
-	[P9_TXATTRWALK] = {p9_do_xattrwalk, false, false},
-	[P9_TXATTRCREATE] = {p9_do_xattrcreate, true, false},
-	[P9_TREADDIR] = {p9_do_readdir, false, false},
-	[P9_TFSYNC] = {p9_do_slow_fsync, false, false},
-	[P9_TLOCK] = {p9_do_lock, false, false},
-	[P9_TGETLOCK] = {p9_do_getlock, false, false},
-	[P9_TLINK] = {p9_do_link, true, false},
-	[P9_TMKDIR] = {p9_do_mkdir, true, true},
-	[P9_TRENAMEAT] = {p9_do_renameat, true, false},
-	[P9_TUNLINKAT] = {p9_do_unlinkat, true, false},
-	[P9_TATTACH] = {p9_do_attach, false, false},
-	[P9_TWALK] = {p9_do_walk, false, false},
-	[P9_TREAD] = {p9_do_slow_read, false, false},
-	[P9_TWRITE] = {p9_do_slow_write, false, false},
-	[P9_TCLUNK] = {p9_do_clunk, false, false},
-	[P9_TREMOVE] = {p9_do_remove, false, false}, /* refuses by itself, after letting go of the fid */
+    [P9_TSTATFS] = {p9_do_statfs, false, false},
+    [P9_TLOPEN] = {p9_do_lopen, false, false},
+    [P9_TLCREATE] = {p9_do_lcreate, true, true},
+    [P9_TSYMLINK] = {p9_do_symlink, true, true},
+    [P9_TMKNOD] = {p9_do_mknod, true, true},
+    [P9_TRENAME] = {p9_do_rename, true, false},
+    [P9_TREADLINK] = {p9_do_readlink, false, false},
+    [P9_TGETATTR] = {p9_do_getattr, false, false},
+    [P9_TSETATTR] = {p9_do_setattr, true, false},
+    [P9_TXATTRWALK] = {p9_do_xattrwalk, false, false},
+    [P9_TXATTRCREATE] = {p9_do_xattrcreate, true, false},
+    [P9_TREADDIR] = {p9_do_readdir, false, false},
+    [P9_TFSYNC] = {p9_do_slow_fsync, false, false},
+    [P9_TLOCK] = {p9_do_lock, false, false},
+    [P9_TGETLOCK] = {p9_do_getlock, false, false},
+    [P9_TLINK] = {p9_do_link, true, false},
+    [P9_TMKDIR] = {p9_do_mkdir, true, true},
+    [P9_TRENAMEAT] = {p9_do_renameat, true, false},
+    [P9_TUNLINKAT] = {p9_do_unlinkat, true, false},
+    [P9_TATTACH] = {p9_do_attach, false, false},
+    [P9_TWALK] = {p9_do_walk, false, false},
+    [P9_TREAD] = {p9_do_slow_read, false, false},
+    [P9_TWRITE] = {p9_do_slow_write, false, false},
+    [P9_TCLUNK] = {p9_do_clunk, false, false},
+    [P9_TREMOVE] = {p9_do_remove, false,
+		    false}, /* refuses by itself, after letting go of the fid */
 };
 
 void p9_execute(struct p9_worker *w, struct p9_req *r)

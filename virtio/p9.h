@@ -24,24 +24,24 @@
 #include "virtio/devices.h"
 #include "virtio/virtio.h"
 
-#define P9_QUEUE      128u         /* Linux packs at most 128 pieces into one request */
-#define P9_SPANS      (P9_QUEUE + GMEM_REGIONS_MAX)
-#define P9_HDR        7u           /* size[4] type[1] tag[2] */
-#define P9_IO_HDR     23u          /* Twrite: header, fid[4] offset[8] count[4] */
-#define P9_RIO_HDR    11u          /* Rread, Rreaddir, Rlerror: header and a 32-bit word */
-#define P9_MSIZE_MIN  4096u
-#define P9_MSIZE_MAX  (1u << 20)
-#define P9_TMSG_SMALL 512u         /* messages up to here need no allocation */
-#define P9_TMSG_MAX   16384u       /* the longest: Twalk of 16 names, Tsymlink with PATH_MAX */
-#define P9_RMSG_MAX   4608u        /* the longest reply built in memory: Rreadlink */
-#define P9_WALK_MAX   16u          /* P9_MAXWELEM */
-#define P9_FIDS_MAX   65536u
-#define P9_LOCKS_MAX  4096u
-#define P9_XATTR_MAX  65536u       /* XATTR_SIZE_MAX and XATTR_LIST_MAX of Linux */
+#define P9_QUEUE	128u /* Linux packs at most 128 pieces into one request */
+#define P9_SPANS	(P9_QUEUE + GMEM_REGIONS_MAX)
+#define P9_HDR		7u  /* size[4] type[1] tag[2] */
+#define P9_IO_HDR	23u /* Twrite: header, fid[4] offset[8] count[4] */
+#define P9_RIO_HDR	11u /* Rread, Rreaddir, Rlerror: header and a 32-bit word */
+#define P9_MSIZE_MIN	4096u
+#define P9_MSIZE_MAX	(1u << 20)
+#define P9_TMSG_SMALL	512u   /* messages up to here need no allocation */
+#define P9_TMSG_MAX	16384u /* the longest: Twalk of 16 names, Tsymlink with PATH_MAX */
+#define P9_RMSG_MAX	4608u  /* the longest reply built in memory: Rreadlink */
+#define P9_WALK_MAX	16u    /* P9_MAXWELEM */
+#define P9_FIDS_MAX	65536u
+#define P9_LOCKS_MAX	4096u
+#define P9_XATTR_MAX	65536u	   /* XATTR_SIZE_MAX and XATTR_LIST_MAX of Linux */
 #define P9_XATTR_BUDGET (2u << 20) /* bytes of attribute buffers that all fids hold together */
-#define P9_NOFID      0xffffffffu
-#define P9_NOUID      0xffffffffu
-#define P9_TAG_MAX    36u
+#define P9_NOFID	0xffffffffu
+#define P9_NOUID	0xffffffffu
+#define P9_TAG_MAX	36u
 
 enum p9_type {
 	P9_TSTATFS = 8,
@@ -73,7 +73,7 @@ enum p9_type {
 	P9_TCLUNK = 120,
 	P9_TREMOVE = 122,
 };
-#define P9_RLERROR 7u
+#define P9_RLERROR    7u
 
 #define P9_QT_DIR     0x80u
 #define P9_QT_SYMLINK 0x02u
@@ -136,7 +136,7 @@ struct p9_fid {
 	enum p9_kind kind;
 	uint32_t uid; /* of the attach: owner of what is created */
 	int fd;
-	mode_t fmt;   /* S_IFMT of the inode; never changes */
+	mode_t fmt; /* S_IFMT of the inode; never changes */
 	dev_t dev;
 	ino_t ino;
 
@@ -169,7 +169,8 @@ void p9_fids_clear(struct p9_fids *t); /* lets go of every fid, begins a new ses
  * A new object that owns @fd (closed on failure), with one reference that is the caller's. Checks the
  * type by fstat(2). -ENFILE when the descriptor budget is used up.
  */
-int p9_fid_new(struct p9 *s, enum p9_kind kind, int fd, uint32_t uid, struct p9_fid **ret) MUST_CHECK;
+int p9_fid_new(struct p9 *s, enum p9_kind kind, int fd, uint32_t uid,
+	       struct p9_fid **ret) MUST_CHECK;
 /* An attribute fid about @of (counted) with a zeroed buffer of @len. -ENOBUFS beyond the budget. */
 int p9_fid_new_xattr(struct p9_fid *of, enum p9_kind kind, const char *name, size_t len,
 		     struct p9_fid **ret) MUST_CHECK;
@@ -216,9 +217,9 @@ struct p9_worker {
 	struct p9_pool *pool;
 	int cwd_fd; /* which /proc/self/fd is our working directory */
 	bool privileged;
-	uint32_t uid, gid;         /* current fsuid and fsgid */
-	uint32_t cap_perm[2];      /* permitted capabilities */
-	uint32_t cap_eff[2];       /* effective now */
+	uint32_t uid, gid;    /* current fsuid and fsgid */
+	uint32_t cap_perm[2]; /* permitted capabilities */
+	uint32_t cap_eff[2];  /* effective now */
 };
 
 struct p9_pool {
@@ -250,16 +251,16 @@ struct p9_req {
 	uint32_t size; /* of the message, as it says and checked */
 	uint16_t tag;
 	uint8_t type;
-	uint8_t *msg;   /* private copy: small[] or malloc'd */
+	uint8_t *msg;	/* private copy: small[] or malloc'd */
 	size_t msg_len; /* bytes there: all, or the head of Twrite */
 	uint32_t session;
 
 	struct p9_fid *fid; /* data requests: counted */
 	struct loop_op op;
-	struct loop_work work; /* from the worker back to the loop */
-	struct list queued;    /* pool's queue */
-	struct list running;   /* p9.running */
-	struct p9_req *flushes;    /* Tflush requests that wait for this one's reply */
+	struct loop_work work;	   /* from the worker back to the loop */
+	struct list queued;	   /* pool's queue */
+	struct list running;	   /* p9.running */
+	struct p9_req *flushes;	   /* Tflush requests that wait for this one's reply */
 	struct p9_req *flush_next; /* the next in such a list */
 	uint32_t reply_len;
 
@@ -279,10 +280,10 @@ struct p9 {
 	struct list running; /* requests between pop and push */
 	struct p9_req *spare;
 	unsigned spare_cnt;
-	bool draining; /* a reset waits for running requests */
-	bool stopping; /* inside of p9_stop() */
+	bool draining;	       /* a reset waits for running requests */
+	bool stopping;	       /* inside of p9_stop() */
 	struct loop_work more; /* the kick went on for too long */
-	atomic_uint msize; /* 0: no Tversion yet */
+	atomic_uint msize;     /* 0: no Tversion yet */
 
 	struct p9_fids fids;
 	struct p9_inos inos;
@@ -299,8 +300,8 @@ struct p9_ctx {
 	struct p9_req *r;
 	struct p9_worker *w;
 	struct p9_rd in;
-	struct p9_wr out;   /* the reply from its header on */
-	uint32_t payload;   /* bytes that the handler put behind it in guest memory itself */
+	struct p9_wr out; /* the reply from its header on */
+	uint32_t payload; /* bytes that the handler put behind it in guest memory itself */
 };
 
 /* Runs a metadata request and writes its reply; sets r->reply_len. Worker thread. */
@@ -346,7 +347,8 @@ int p9_reopen(struct p9 *s, const struct p9_fid *f, int flags, int *ret_fd) MUST
  * The directory that holds @f and @f's name in it, by /proc and checked against the inode; never above
  * the root. -ENOENT when there is none (any more).
  */
-int p9_parent(struct p9 *s, const struct p9_fid *f, int *ret_fd, char name[NAME_MAX + 1]) MUST_CHECK;
+int p9_parent(struct p9 *s, const struct p9_fid *f, int *ret_fd,
+	      char name[NAME_MAX + 1]) MUST_CHECK;
 /* An entry of @dir_fd, never through a link: an O_PATH descriptor. */
 int p9_open_entry(int dir_fd, const char *name, int *ret_fd) MUST_CHECK;
 

@@ -44,9 +44,7 @@ static void entry_qid(struct p9_ctx *c, const struct p9_fid *dir, const struct d
 		*type = (uint8_t)IFTODT(st.st_mode);
 		return;
 	}
-	q->type = d->type == DT_DIR   ? P9_QT_DIR
-		  : d->type == DT_LNK ? P9_QT_SYMLINK
-				      : P9_QT_FILE;
+	q->type = d->type == DT_DIR ? P9_QT_DIR : d->type == DT_LNK ? P9_QT_SYMLINK : P9_QT_FILE;
 	q->version = 0;
 	q->path = p9_ino_path(&c->s->inos, dir->dev, d->ino);
 }

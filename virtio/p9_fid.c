@@ -350,8 +350,7 @@ uint64_t p9_ino_path(struct p9_inos *t, dev_t dev, uint64_t ino)
 	}
 	if (i == t->cnt && i < P9_PREFIXES) {
 		if (i == 0 || i == 8) {
-			struct p9_prefix *n =
-				realloc(t->pre, (i ? P9_PREFIXES : 8) * sizeof(*n));
+			struct p9_prefix *n = realloc(t->pre, (i ? P9_PREFIXES : 8) * sizeof(*n));
 
 			if (n)
 				t->pre = n;
@@ -372,11 +371,11 @@ uint64_t p9_ino_path(struct p9_inos *t, dev_t dev, uint64_t ino)
 
 void p9_qid_of(struct p9 *s, const struct stat *st, struct p9_qid *q)
 {
-	uint64_t v = mix((uint64_t)st->st_mtim.tv_sec * 1000000007ull + (uint64_t)st->st_mtim.tv_nsec) ^
-		     mix((uint64_t)st->st_ctim.tv_sec * 998244353ull + (uint64_t)st->st_ctim.tv_nsec +
-			 1);
+	uint64_t v =
+	    mix((uint64_t)st->st_mtim.tv_sec * 1000000007ull + (uint64_t)st->st_mtim.tv_nsec) ^
+	    mix((uint64_t)st->st_ctim.tv_sec * 998244353ull + (uint64_t)st->st_ctim.tv_nsec + 1);
 
-	q->type = S_ISDIR(st->st_mode)   ? P9_QT_DIR
+	q->type = S_ISDIR(st->st_mode)	 ? P9_QT_DIR
 		  : S_ISLNK(st->st_mode) ? P9_QT_SYMLINK
 					 : P9_QT_FILE;
 	q->version = (uint32_t)(v ^ (v >> 32));

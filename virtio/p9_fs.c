@@ -285,8 +285,8 @@ static int open_flags(uint32_t l, int *ret)
 		uint32_t l;
 		int o;
 	} map[] = {
-		{01000, O_TRUNC},	{02000, O_APPEND},     {010000, O_DSYNC},
-		{0200000, O_DIRECTORY}, {01000000, O_NOATIME}, {04000000, O_SYNC},
+	    {01000, O_TRUNC},	    {02000, O_APPEND},	   {010000, O_DSYNC},
+	    {0200000, O_DIRECTORY}, {01000000, O_NOATIME}, {04000000, O_SYNC},
 	};
 	int o = (int)(l & 3);
 
@@ -344,8 +344,8 @@ int p9_do_lopen(struct p9_ctx *c)
  * Always O_EXCL at first: an entry that is there already, put there a moment ago perhaps, is opened by
  * the way that looks at its type.
  */
-static int create_or_open(struct p9_ctx *c, const struct p9_fid *dir, const char *name, uint32_t lflags,
-			  int flags, mode_t mode, int *ret_fd)
+static int create_or_open(struct p9_ctx *c, const struct p9_fid *dir, const char *name,
+			  uint32_t lflags, int flags, mode_t mode, int *ret_fd)
 {
 	for (int i = 0; i < 8; i++) {
 		auto_fid there = NULL;
@@ -446,8 +446,8 @@ int p9_do_getattr(struct p9_ctx *c)
 	put_time(&c->out, &st.st_mtim);
 	put_time(&c->out, &st.st_ctim);
 	put_time(&c->out, &none); /* birth time */
-	p9_put64(&c->out, 0);     /* generation */
-	p9_put64(&c->out, 0);     /* data version */
+	p9_put64(&c->out, 0);	  /* generation */
+	p9_put64(&c->out, 0);	  /* data version */
 	return 0;
 }
 
@@ -518,8 +518,7 @@ static int set_attrs(struct p9 *s, const struct p9_fid *f, const struct attrs *a
 		     a->valid & SET_GID ? a->gid : (gid_t)-1, AT_EMPTY_PATH) < 0)
 		rc = -errno;
 	p9_proc_name(name, f->fd);
-	if (rc == 0 && (a->valid & SET_MODE) &&
-	    fchmodat(s->proc_fd, name, a->mode & 07777, 0) < 0)
+	if (rc == 0 && (a->valid & SET_MODE) && fchmodat(s->proc_fd, name, a->mode & 07777, 0) < 0)
 		rc = -errno;
 	if (rc == 0 && (a->valid & (SET_ATIME | SET_MTIME)))
 		rc = set_times(f, a);

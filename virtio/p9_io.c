@@ -23,7 +23,7 @@ static void data_done(struct loop_op *op, int res, unsigned flags)
 		p9_finish(r);
 		return;
 	}
-	r->reply_len = r->type == P9_TREAD   ? P9_RIO_HDR + (uint32_t)res
+	r->reply_len = r->type == P9_TREAD    ? P9_RIO_HDR + (uint32_t)res
 		       : r->type == P9_TWRITE ? P9_RIO_HDR
 					      : P9_HDR;
 	p9_put32(&w, r->reply_len);

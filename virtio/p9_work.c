@@ -21,7 +21,7 @@
 #include "base/fd.h"
 
 #define WORKERS_DEFAULT 4u
-#define WORKER_STACK    (256u << 10) /* address space; what is touched is some 16 KiB */
+#define WORKER_STACK	(256u << 10) /* address space; what is touched is some 16 KiB */
 
 /* ---- identity --------------------------------------------------------------------------------------- */
 

@@ -133,8 +133,8 @@ int p9_do_xattrcreate(struct p9_ctx *c)
  */
 int p9_xattr_commit(struct p9_worker *w, struct p9_fid *f)
 {
-	bool remove = !f->buf_len && ((f->xflags & XATTR_REPLACE) ||
-				      !strncmp(f->xname, "system.posix_acl_", 17));
+	bool remove = !f->buf_len &&
+		      ((f->xflags & XATTR_REPLACE) || !strncmp(f->xname, "system.posix_acl_", 17));
 	char proc[P9_PROC_NAME];
 	int rc = p9_worker_chdir(w, f->s->proc_fd);
 

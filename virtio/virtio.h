@@ -52,7 +52,7 @@ enum {
 #define VIRTIO_F_VERSION_1     (1ull << 32)
 
 /* Interrupt causes (virtio 1.2, 4.2.2.1). */
-#define VIRTIO_IRQ_VQ     1u
+#define VIRTIO_IRQ_VQ	  1u
 #define VIRTIO_IRQ_CONFIG 2u
 
 #define VIRTIO_QUEUES_MAX 66u /* console: 2 + 2 * 32 ports */
@@ -61,7 +61,7 @@ struct virtio_dev;
 
 struct virtio_ops {
 	const char *name; /* "blk": prefix of logs and counters */
-	uint32_t id;      /* enum virtio_id */
+	uint32_t id;	  /* enum virtio_id */
 	/* Queues mapped, features negotiated, the driver is live. 0, or -errno to fail the device. */
 	int (*start)(struct virtio_dev *dev);
 	/* Work may be waiting in the queue. Must tolerate spurious calls. */
@@ -90,8 +90,8 @@ struct virtio_dev {
 	/* Set by the device's constructor through virtio_init(). */
 	uint64_t features; /* offered: the device's bits; the core adds its own */
 	unsigned queue_cnt;
-	struct vq *vq;       /* queue_cnt of them */
-	uint8_t *cfg;        /* config space, little-endian as the driver sees it */
+	struct vq *vq; /* queue_cnt of them */
+	uint8_t *cfg;  /* config space, little-endian as the driver sees it */
 	size_t cfg_len;
 	size_t cfg_rw_off, cfg_rw_len; /* what the driver may write */
 
@@ -104,18 +104,18 @@ struct virtio_dev {
 	/* Register file: under lock. */
 	pthread_mutex_t lock;
 	uint8_t status;
-	uint64_t acked;       /* features that the driver accepted; frozen by FEATURES_OK */
-	bool acked_alien;     /* it accepted bits beyond 63 */
+	uint64_t acked;	  /* features that the driver accepted; frozen by FEATURES_OK */
+	bool acked_alien; /* it accepted bits beyond 63 */
 	uint32_t cfg_gen;
-	bool resetting;       /* the driver's reset waits for the drain */
+	bool resetting; /* the driver's reset waits for the drain */
 	pthread_cond_t reset_cond;
-	uint32_t isr;         /* pending causes; atomic, not under lock */
+	uint32_t isr; /* pending causes; atomic, not under lock */
 
 	/* Loop thread. */
-	bool running;         /* between start and stopped */
+	bool running; /* between start and stopped */
 	bool stopping;
-	bool broken;          /* failed; queues yield nothing until the reset */
-	bool shut;            /* virtio_shutdown(): never starts again */
+	bool broken; /* failed; queues yield nothing until the reset */
+	bool shut;   /* virtio_shutdown(): never starts again */
 	void (*stopped_fn)(void *arg);
 	void *stopped_arg;
 

@@ -39,10 +39,11 @@ struct vq {
 	uint16_t signalled;  /* used_idx at the last interrupt decision */
 	bool signalled_valid;
 	bool event_idx;
-	bool kicks;          /* the driver is to kick: armed again whenever the ring is found empty */
+	bool kicks; /* the driver is to kick: armed again whenever the ring is found empty */
 	uint32_t unsignalled; /* pushed since the last interrupt decision */
-	void *table;         /* the private copy of an indirect table */
-	uint8_t *inflight; /* per head: popped and not yet pushed; a head made available twice is a fault */
+	void *table;	      /* the private copy of an indirect table */
+	uint8_t *
+	    inflight; /* per head: popped and not yet pushed; a head made available twice is a fault */
 
 	uint64_t kick_cnt, chains, interrupts; /* counters */
 };
@@ -52,7 +53,7 @@ struct vq_chain {
 	struct iovec *iov; /* the owner's array: out spans first, then in spans */
 	unsigned cap;
 	unsigned out_cnt, in_cnt; /* spans: the driver's for us to read; for us to write */
-	size_t out_len, in_len;   /* bytes */
+	size_t out_len, in_len;	  /* bytes */
 };
 
 static inline const struct iovec *vq_out(const struct vq_chain *c)

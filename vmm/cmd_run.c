@@ -11,43 +11,43 @@
 #include "vmm/run_args.h"
 
 static const struct option options[] = {
-	{"kernel", required_argument, NULL, RUN_OPT_KERNEL},
-	{"initrd", required_argument, NULL, RUN_OPT_INITRD},
-	{"append", required_argument, NULL, RUN_OPT_APPEND},
-	{"cpus", required_argument, NULL, RUN_OPT_CPUS},
-	{"memory", required_argument, NULL, RUN_OPT_MEMORY},
-	{"hw", required_argument, NULL, RUN_OPT_HW},
-	{"disk", required_argument, NULL, RUN_OPT_DISK},
-	{"share", required_argument, NULL, RUN_OPT_SHARE},
-	{"pmem", required_argument, NULL, RUN_OPT_PMEM},
-	{"net", required_argument, NULL, RUN_OPT_NET},
-	{"console", required_argument, NULL, RUN_OPT_CONSOLE},
-	{"serial", no_argument, NULL, RUN_OPT_SERIAL},
-	{"boot-report", optional_argument, NULL, RUN_OPT_REPORT},
-	{"name", required_argument, NULL, RUN_OPT_NAME},
-	{"config", required_argument, NULL, 'C'},
-	{"help", no_argument, NULL, 'h'},
-	{0},
+    {"kernel", required_argument, NULL, RUN_OPT_KERNEL},
+    {"initrd", required_argument, NULL, RUN_OPT_INITRD},
+    {"append", required_argument, NULL, RUN_OPT_APPEND},
+    {"cpus", required_argument, NULL, RUN_OPT_CPUS},
+    {"memory", required_argument, NULL, RUN_OPT_MEMORY},
+    {"hw", required_argument, NULL, RUN_OPT_HW},
+    {"disk", required_argument, NULL, RUN_OPT_DISK},
+    {"share", required_argument, NULL, RUN_OPT_SHARE},
+    {"pmem", required_argument, NULL, RUN_OPT_PMEM},
+    {"net", required_argument, NULL, RUN_OPT_NET},
+    {"console", required_argument, NULL, RUN_OPT_CONSOLE},
+    {"serial", no_argument, NULL, RUN_OPT_SERIAL},
+    {"boot-report", optional_argument, NULL, RUN_OPT_REPORT},
+    {"name", required_argument, NULL, RUN_OPT_NAME},
+    {"config", required_argument, NULL, 'C'},
+    {"help", no_argument, NULL, 'h'},
+    {0},
 };
 
 static const char help[] =
-	"usage: vmm run -k FILE [options]\n\n"
-	"  -k, --kernel FILE                ELF vmlinux (64-bit entry or PVH) or bzImage\n"
-	"  -i, --initrd FILE                initial RAM file system\n"
-	"  -a, --append STRING              more words for the kernel command line\n"
-	"  -c, --cpus N                     virtual CPUs (1)\n"
-	"  -m, --memory SIZE                memory with suffix K, M or G (256M)\n"
-	"      --hw fdt|mptable|auto        how the hardware is described (auto)\n"
-	"      --disk FILE[,ro]             a raw image or block device\n"
-	"      --share DIR,tag=TAG[,ro]     a directory over 9p\n"
-	"      --pmem FILE[,ro][,root]      persistent memory; root: the root file system\n"
-	"      --net tap=NAME[,mac=MAC]     a network card on a tap\n"
-	"      --console stdio|none|file=PATH   where hvc0 goes (stdio)\n"
-	"      --serial                     a 16550A serial port (ttyS0) on stdio\n"
-	"      --boot-report[=json]         phases of the boot and exit counts on stderr\n"
-	"      --config FILE                a JSON object with these options as keys\n"
-	"      --name NAME                  for messages and the process\n\n"
-	"--disk, --share, --pmem and --net may be given many times. 'man vmm' has more.\n";
+    "usage: vmm run -k FILE [options]\n\n"
+    "  -k, --kernel FILE                ELF vmlinux (64-bit entry or PVH) or bzImage\n"
+    "  -i, --initrd FILE                initial RAM file system\n"
+    "  -a, --append STRING              more words for the kernel command line\n"
+    "  -c, --cpus N                     virtual CPUs (1)\n"
+    "  -m, --memory SIZE                memory with suffix K, M or G (256M)\n"
+    "      --hw fdt|mptable|auto        how the hardware is described (auto)\n"
+    "      --disk FILE[,ro]             a raw image or block device\n"
+    "      --share DIR,tag=TAG[,ro]     a directory over 9p\n"
+    "      --pmem FILE[,ro][,root]      persistent memory; root: the root file system\n"
+    "      --net tap=NAME[,mac=MAC]     a network card on a tap\n"
+    "      --console stdio|none|file=PATH   where hvc0 goes (stdio)\n"
+    "      --serial                     a 16550A serial port (ttyS0) on stdio\n"
+    "      --boot-report[=json]         phases of the boot and exit counts on stderr\n"
+    "      --config FILE                a JSON object with these options as keys\n"
+    "      --name NAME                  for messages and the process\n\n"
+    "--disk, --share, --pmem and --net may be given many times. 'man vmm' has more.\n";
 
 /* Short options have the meaning of the long ones. */
 static int opt_of(int c)

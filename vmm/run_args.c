@@ -48,7 +48,8 @@ int run_parse_mac(const char *s, uint8_t ret[6])
 	unsigned b[6];
 	int end = 0;
 
-	if (sscanf(s, "%2x:%2x:%2x:%2x:%2x:%2x%n", &b[0], &b[1], &b[2], &b[3], &b[4], &b[5], &end) != 6 ||
+	if (sscanf(s, "%2x:%2x:%2x:%2x:%2x:%2x%n", &b[0], &b[1], &b[2], &b[3], &b[4], &b[5],
+		   &end) != 6 ||
 	    end != 17 || s[17] || (b[0] & 1))
 		return -EINVAL;
 	for (unsigned i = 0; i < 6; i++)
@@ -231,7 +232,8 @@ static int set_list(struct run_config *cfg, enum run_opt opt, char *arg, struct 
 		rc = parse_pmem(cfg, arg);
 	else
 		rc = parse_net(cfg, arg);
-	return rc < 0 ? err_set(e, rc, "%s takes %s, not '%s'", name, takes, whole ? whole : "") : 0;
+	return rc < 0 ? err_set(e, rc, "%s takes %s, not '%s'", name, takes, whole ? whole : "")
+		      : 0;
 }
 
 int run_set(struct run_config *cfg, enum run_opt opt, char *arg, struct err *e)
@@ -255,7 +257,8 @@ int run_set(struct run_config *cfg, enum run_opt opt, char *arg, struct err *e)
 	case RUN_OPT_CPUS:
 		if (parse_cpus(arg, &cfg->cpus) == 0)
 			return 0;
-		return err_set(e, -EINVAL, "--cpus takes a number from 1 to %u, not '%s'", MACHINE_CPUS_MAX, arg);
+		return err_set(e, -EINVAL, "--cpus takes a number from 1 to %u, not '%s'",
+			       MACHINE_CPUS_MAX, arg);
 	case RUN_OPT_MEMORY:
 		if (run_parse_size(arg, &cfg->memory) == 0)
 			return 0;
@@ -267,10 +270,12 @@ int run_set(struct run_config *cfg, enum run_opt opt, char *arg, struct err *e)
 	case RUN_OPT_CONSOLE:
 		if (parse_console(cfg, arg) == 0)
 			return 0;
-		return err_set(e, -EINVAL, "--console takes stdio, none or file=PATH, not '%s'", arg);
+		return err_set(e, -EINVAL, "--console takes stdio, none or file=PATH, not '%s'",
+			       arg);
 	case RUN_OPT_REPORT:
 		if (arg && strcmp(arg, "json") != 0)
-			return err_set(e, -EINVAL, "--boot-report takes json or nothing, not '%s'", arg);
+			return err_set(e, -EINVAL, "--boot-report takes json or nothing, not '%s'",
+				       arg);
 		cfg->report = arg ? RUN_REPORT_JSON : RUN_REPORT_TEXT;
 		return 0;
 	case RUN_OPT_DISK:
@@ -294,11 +299,13 @@ int run_check(const struct run_config *cfg, struct err *e)
 		return err_set(e, -EINVAL, "--pmem: there can be one root, not %u", roots);
 	for (unsigned i = 0; i < cfg->share_cnt; i++) {
 		if (strlen(cfg->share[i].tag) > RUN_TAG_MAX)
-			return err_set(e, -EINVAL, "--share '%s': the tag '%s' is longer than %u bytes",
+			return err_set(e, -EINVAL,
+				       "--share '%s': the tag '%s' is longer than %u bytes",
 				       cfg->share[i].path, cfg->share[i].tag, RUN_TAG_MAX);
 		for (unsigned k = 0; k < i; k++)
 			if (!strcmp(cfg->share[i].tag, cfg->share[k].tag))
-				return err_set(e, -EINVAL, "--share '%s': the tag '%s' is used twice",
+				return err_set(e, -EINVAL,
+					       "--share '%s': the tag '%s' is used twice",
 					       cfg->share[i].path, cfg->share[i].tag);
 	}
 	return 0;

@@ -37,7 +37,8 @@ int run_set(struct run_config *cfg, enum run_opt opt, char *arg, struct err *e) 
 int run_read_config(struct run_config *cfg, const char *path, struct err *e) MUST_CHECK;
 
 /* The same from memory; a NUL follows @text. */
-int run_parse_config(struct run_config *cfg, const char *text, size_t len, struct err *e) MUST_CHECK;
+int run_parse_config(struct run_config *cfg, const char *text, size_t len,
+		     struct err *e) MUST_CHECK;
 /* Frees what the file's values are in; @cfg is not used any more. */
 void run_forget_config(struct run_config *cfg);
 

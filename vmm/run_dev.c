@@ -77,7 +77,8 @@ static int open_tap(const char *name, struct err *e)
 	int hdr = 12, rc;
 
 	if (strlen(name) >= IFNAMSIZ)
-		return err_set(e, -EINVAL, "tap '%s': a name has at most %d characters", name, IFNAMSIZ - 1);
+		return err_set(e, -EINVAL, "tap '%s': a name has at most %d characters", name,
+			       IFNAMSIZ - 1);
 	if (if_nametoindex(name) == 0)
 		return err_set(e, -ENODEV, "tap '%s': there is no such interface", name);
 	fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);

@@ -18,7 +18,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
 #define SECTORS 64u
-#define MEMORY  (64u << 10)
+#define MEMORY	(64u << 10)
 
 static struct loop *loop;
 static struct virtio_dev *dev;
@@ -71,8 +71,8 @@ static void request(struct fuzz_in *in)
 		uint32_t len = v & 4 ? (v >> 3) * 512u : v & 2 ? 1 : fz_u8(in);
 
 		write |= v & 1;
-		buf[n++] = (struct fg_buf){FG_BASE + (4u << 20) + fz_u16(in) % (MEMORY - 16384), len,
-					   write};
+		buf[n++] = (struct fg_buf){FG_BASE + (4u << 20) + fz_u16(in) % (MEMORY - 16384),
+					   len, write};
 	}
 	(void)fg_add(fg_q(g, 0), buf, n, fz_u8(in) & 1 ? FG_INDIRECT : 0);
 }

@@ -17,9 +17,9 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
-#define OPS_MAX    64u
-#define BATCH_MAX  12u
-#define ROOM       1024u
+#define OPS_MAX	  64u
+#define BATCH_MAX 12u
+#define ROOM	  1024u
 
 static char top[64];
 static int top_fd, root_fd;
@@ -112,8 +112,8 @@ static void start(void)
 
 static void put_name(struct fuzz_in *in)
 {
-	static const char *const names[] = {"a",  "b",	"dir",	     "link", "up",  "fifo", "..",
-					    ".",  "",	"../secret", "a/b",  "new", "/",    "secret"};
+	static const char *const names[] = {"a", "b", "dir",	   "link", "up",  "fifo", "..",
+					    ".", "",  "../secret", "a/b",  "new", "/",	  "secret"};
 	uint8_t v = fz_u8(in);
 	uint8_t raw[300];
 
@@ -148,22 +148,22 @@ static const struct {
 	uint8_t type;
 	const char *args;
 } calls[] = {
-	{P9_TWALK, "ff1n"},	{P9_TWALK, "ff0"},	 {P9_TLOPEN, "fo"},
-	{P9_TLCREATE, "fno22"}, {P9_TREAD, "f22"},	 {P9_TWRITE, "f2w"},
-	{P9_TCLUNK, "f"},	{P9_TGETATTR, "f8"},	 {P9_TSETATTR, "f422288888"},
-	{P9_TREADDIR, "f22"},	{P9_TMKDIR, "fn22"},	 {P9_TSYMLINK, "fnn2"},
-	{P9_TMKNOD, "fn2222"},	{P9_TLINK, "ffn"},	 {P9_TRENAME, "ffn"},
-	{P9_TRENAMEAT, "fnfn"}, {P9_TUNLINKAT, "fn4"},	 {P9_TREMOVE, "f"},
-	{P9_TSTATFS, "f"},	{P9_TREADLINK, "f"},	 {P9_TXATTRWALK, "ffx"},
-	{P9_TXATTRCREATE, "fx22"}, {P9_TFSYNC, "f2"},	 {P9_TLOCK, "fb4882n"},
-	{P9_TGETLOCK, "fb882n"}, {P9_TATTACH, "ffnn4"}, {P9_TFLUSH, "t"},
-	{P9_TWALK, "ff2nn"},	{P9_TWALK, "ff3nnn"},	 {P9_TVERSION, "v"},
+    {P9_TWALK, "ff1n"},	       {P9_TWALK, "ff0"},     {P9_TLOPEN, "fo"},
+    {P9_TLCREATE, "fno22"},    {P9_TREAD, "f22"},     {P9_TWRITE, "f2w"},
+    {P9_TCLUNK, "f"},	       {P9_TGETATTR, "f8"},   {P9_TSETATTR, "f422288888"},
+    {P9_TREADDIR, "f22"},      {P9_TMKDIR, "fn22"},   {P9_TSYMLINK, "fnn2"},
+    {P9_TMKNOD, "fn2222"},     {P9_TLINK, "ffn"},     {P9_TRENAME, "ffn"},
+    {P9_TRENAMEAT, "fnfn"},    {P9_TUNLINKAT, "fn4"}, {P9_TREMOVE, "f"},
+    {P9_TSTATFS, "f"},	       {P9_TREADLINK, "f"},   {P9_TXATTRWALK, "ffx"},
+    {P9_TXATTRCREATE, "fx22"}, {P9_TFSYNC, "f2"},     {P9_TLOCK, "fb4882n"},
+    {P9_TGETLOCK, "fb882n"},   {P9_TATTACH, "ffnn4"}, {P9_TFLUSH, "t"},
+    {P9_TWALK, "ff2nn"},       {P9_TWALK, "ff3nnn"},  {P9_TVERSION, "v"},
 };
 
 static void put_arg(struct fuzz_in *in, char kind)
 {
-	static const char *const xattrs[] = {"user.a", "user.b", "", "trusted.t",
-					     "system.posix_acl_access", "security.x"};
+	static const char *const xattrs[] = {
+	    "user.a", "user.b", "", "trusted.t", "system.posix_acl_access", "security.x"};
 	uint8_t buf[64];
 
 	switch (kind) {

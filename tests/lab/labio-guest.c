@@ -26,7 +26,8 @@
 #include <sys/wait.h>
 #include <utmp.h>
 
-#define HOST_VIEW "/run/lab/host" /* the root without the tmpfs mounts on top; made by initrd/init */
+#define HOST_VIEW                                                                                  \
+	"/run/lab/host" /* the root without the tmpfs mounts on top; made by initrd/init */
 #define MAX_ARGS 4096
 
 static char *args[MAX_ARGS + 1];
@@ -36,7 +37,7 @@ static struct winsize tty_size;
 static int port = -1;
 
 static char in_buf[LAB_FRAME_MAX + 1]; /* payload of the last frame read; zero-terminated */
-static size_t in_len, in_off;          /* a LAB_STDIN payload not yet given to the command */
+static size_t in_len, in_off;	       /* a LAB_STDIN payload not yet given to the command */
 static bool in_eof;
 
 static void __attribute__((noreturn)) stop(const char *what, int err)
@@ -49,7 +50,7 @@ static void __attribute__((noreturn)) stop(const char *what, int err)
 /* The node of the port named LAB_PORT_NAME; its number depends on what else the VM has. */
 static int open_port(void)
 {
-	glob_t g = { 0 };
+	glob_t g = {0};
 	char name[64] = "", node[128];
 
 	if (glob("/sys/class/virtio-ports/*", 0, NULL, &g))
@@ -171,7 +172,7 @@ static void __attribute__((noreturn)) child(int in, int out, int err)
 /* Fork the command. fds[0] is where its stdin is written, fds[1] and [2] where output is read. */
 static pid_t spawn(int fds[3])
 {
-	int in[2], out[2], err[2] = { -1, -1 };
+	int in[2], out[2], err[2] = {-1, -1};
 	pid_t pid;
 
 	if (tty) {
@@ -292,11 +293,11 @@ static int32_t run_command(int sig_fd)
 	while (pid || fds[1] >= 0 || fds[2] >= 0) {
 		bool pending = in_off < in_len;
 		struct pollfd p[] = {
-			{ .fd = fds[1], .events = POLLIN },
-			{ .fd = fds[2], .events = POLLIN },
-			{ .fd = sig_fd, .events = POLLIN },
-			{ .fd = pending ? -1 : port, .events = POLLIN },
-			{ .fd = pending ? fds[0] : -1, .events = POLLOUT },
+		    {.fd = fds[1], .events = POLLIN},
+		    {.fd = fds[2], .events = POLLIN},
+		    {.fd = sig_fd, .events = POLLIN},
+		    {.fd = pending ? -1 : port, .events = POLLIN},
+		    {.fd = pending ? fds[0] : -1, .events = POLLOUT},
 		};
 
 		if (poll(p, 5, -1) < 0)
@@ -330,7 +331,7 @@ static int32_t run_command(int sig_fd)
  */
 static void keep_vm(void)
 {
-	struct kvm_enable_cap split = { .cap = KVM_CAP_SPLIT_IRQCHIP, .args = { 24 } };
+	struct kvm_enable_cap split = {.cap = KVM_CAP_SPLIT_IRQCHIP, .args = {24}};
 	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	int vm = kvm < 0 ? -1 : ioctl(kvm, KVM_CREATE_VM, 0);
 
@@ -343,8 +344,8 @@ static void keep_vm(void)
 int main(void)
 {
 	/* The limits systemd gives a service: engines expect to be able to raise theirs. */
-	struct rlimit nofile = { .rlim_cur = 1024, .rlim_max = 524288 };
-	struct rlimit unlimited = { RLIM_INFINITY, RLIM_INFINITY };
+	struct rlimit nofile = {.rlim_cur = 1024, .rlim_max = 524288};
+	struct rlimit unlimited = {RLIM_INFINITY, RLIM_INFINITY};
 	sigset_t chld;
 	int32_t status;
 	int sig_fd, err;

@@ -27,8 +27,8 @@
 #include <time.h>
 
 #define STATUS_TIMEOUT 124
-#define STATUS_LAB 125   /* the lab itself failed */
-#define TAIL_SIZE 4096   /* of the console, shown when the VM dies */
+#define STATUS_LAB     125  /* the lab itself failed */
+#define TAIL_SIZE      4096 /* of the console, shown when the VM dies */
 /* poll() before each write promises room for this much in a pipe. */
 #define CHUNK 4096
 
@@ -37,15 +37,15 @@ enum { END_SHOW = 64 };
 static struct {
 	unsigned timeout;
 	bool use_stdin, tty, verbose;
-	const char *console;            /* --console FILE */
+	const char *console; /* --console FILE */
 	const char *show[END_SHOW];
 	unsigned show_cnt;
 	const char *env[256];
 	unsigned env_cnt;
-} opt = { .timeout = 540 };
+} opt = {.timeout = 540};
 
 static pid_t qemu = -1;
-static int port[2] = { -1, -1 }, con[2] = { -1, -1 }, con_file = -1;
+static int port[2] = {-1, -1}, con[2] = {-1, -1}, con_file = -1;
 static char tail[TAIL_SIZE];
 static size_t tail_len;
 static volatile sig_atomic_t got_signal, got_child, got_winch;
@@ -76,7 +76,7 @@ static void on_signal(int sig)
 /* SIGTERM first: QEMU then flushes disks. ppoll is interrupted by SIGCHLD. */
 static void end_qemu(void)
 {
-	struct timespec wait = { .tv_sec = 5 };
+	struct timespec wait = {.tv_sec = 5};
 	sigset_t chld;
 
 	if (qemu <= 0)
@@ -142,7 +142,7 @@ static void wait_for(struct pollfd *p, nfds_t n)
 static void put(int fd, const char *data, size_t len)
 {
 	while (len) {
-		struct pollfd p = { .fd = fd, .events = POLLOUT };
+		struct pollfd p = {.fd = fd, .events = POLLOUT};
 		ssize_t n;
 
 		wait_for(&p, 1);
@@ -213,7 +213,7 @@ static void send_frame(enum lab_type type, const void *data, size_t len)
 
 static void send_winsize(void)
 {
-	struct winsize ws = { .ws_row = 24, .ws_col = 80 };
+	struct winsize ws = {.ws_row = 24, .ws_col = 80};
 
 	ioctl(0, TIOCGWINSZ, &ws);
 	send_frame(LAB_TTY, &ws, sizeof(ws));
@@ -252,9 +252,9 @@ static void start_qemu(char **words, int cnt)
 	snprintf(port_arg, sizeof(port_arg), "socket,id=labport,fd=%d", port[1]);
 	snprintf(con_arg, sizeof(con_arg), "socket,id=labcon,fd=%d", con[1]);
 	argv[n++] = words[0];
-	argv[n++] = (char[]){ "-chardev" };
+	argv[n++] = (char[]){"-chardev"};
 	argv[n++] = port_arg;
-	argv[n++] = (char[]){ "-chardev" };
+	argv[n++] = (char[]){"-chardev"};
 	argv[n++] = con_arg;
 	for (int i = 1; i < cnt; i++)
 		argv[n++] = words[i];
@@ -327,9 +327,9 @@ static void __attribute__((noreturn)) loop(char **cmd)
 	for (;;) {
 		char buf[CHUNK];
 		struct pollfd p[] = {
-			{ .fd = port[0], .events = POLLIN },
-			{ .fd = con_open ? con[0] : -1, .events = POLLIN },
-			{ .fd = in_open && t_up > 0 ? 0 : -1, .events = POLLIN },
+		    {.fd = port[0], .events = POLLIN},
+		    {.fd = con_open ? con[0] : -1, .events = POLLIN},
+		    {.fd = in_open && t_up > 0 ? 0 : -1, .events = POLLIN},
 		};
 
 		wait_for(p, 3);
@@ -363,8 +363,8 @@ static void __attribute__((noreturn)) loop(char **cmd)
 
 static void take_signals(void)
 {
-	static const int sigs[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGALRM, SIGCHLD, SIGWINCH };
-	struct sigaction sa = { .sa_handler = on_signal };
+	static const int sigs[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGALRM, SIGCHLD, SIGWINCH};
+	struct sigaction sa = {.sa_handler = on_signal};
 	sigset_t set;
 
 	sigemptyset(&set);

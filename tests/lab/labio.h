@@ -23,18 +23,18 @@
 
 enum lab_type {
 	/* outside to inside; everything up to LAB_GO describes the command */
-	LAB_ARG = 'a',   /* one argument, exact bytes */
-	LAB_ENV = 'e',   /* NAME=VALUE */
+	LAB_ARG = 'a', /* one argument, exact bytes */
+	LAB_ENV = 'e', /* NAME=VALUE */
 	LAB_CWD = 'c',
-	LAB_SHOW = 'b',  /* a path of the machine that a tmpfs hides: bind it back */
-	LAB_TTY = 't',   /* the command gets a pty; payload: struct winsize; later: it was resized */
+	LAB_SHOW = 'b', /* a path of the machine that a tmpfs hides: bind it back */
+	LAB_TTY = 't',	/* the command gets a pty; payload: struct winsize; later: it was resized */
 	LAB_GO = 'g',
 	LAB_STDIN = 'i', /* empty: end of file */
 	/* inside to outside */
-	LAB_UP = 'u',    /* the lab is ready, waits for the command */
+	LAB_UP = 'u', /* the lab is ready, waits for the command */
 	LAB_STDOUT = 'o',
 	LAB_STDERR = 'r',
-	LAB_EXIT = 'x',  /* payload: int32_t status, as a shell counts it */
+	LAB_EXIT = 'x', /* payload: int32_t status, as a shell counts it */
 };
 
 struct lab_frame {
@@ -82,7 +82,7 @@ static inline int lab_read_all(int fd, void *data, size_t len)
 
 static inline int lab_send(int fd, enum lab_type type, const void *data, size_t len)
 {
-	struct lab_frame f = { .type = (uint8_t)type, .len = (uint32_t)len };
+	struct lab_frame f = {.type = (uint8_t)type, .len = (uint32_t)len};
 	int err;
 
 	if (len > LAB_FRAME_MAX)

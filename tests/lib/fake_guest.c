@@ -38,8 +38,7 @@ static void die(const char *why)
 	abort();
 }
 
-/* ---- memory
- * -------------------------------------------------------------------------------------- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 static void add_region(struct fg *g, uint64_t gpa, size_t len, uint8_t *host)
 {
@@ -171,8 +170,7 @@ static uint16_t get16(struct fg *g, uint64_t gpa)
 	return le16toh(__atomic_load_n((uint16_t *)(void *)fg_host(g, gpa), __ATOMIC_SEQ_CST));
 }
 
-/* ---- device
- * -------------------------------------------------------------------------------------- */
+/* ---- device ---------------------------------------------------------------------------------- */
 
 static void count_irq(void *ctx, unsigned slot)
 {
@@ -288,8 +286,7 @@ struct fg_queue *fg_q(struct fg *g, unsigned idx)
 	return g->q[idx];
 }
 
-/* ---- well-behaved ring use
- * ------------------------------------------------------------------------ */
+/* ---- well-behaved ring use ------------------------------------------------------------------- */
 
 static bool accepted(const struct fg *g, uint64_t feature)
 {
@@ -460,8 +457,7 @@ int fg_take_wait(struct fg_queue *q, uint32_t *written)
 	return fg_take(q, written);
 }
 
-/* ---- watching accesses
- * ---------------------------------------------------------------------------- */
+/* ---- watching accesses ----------------------------------------------------------------------- */
 
 #if defined(__x86_64__)
 #define EFLAGS_TRAP 0x100

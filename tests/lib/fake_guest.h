@@ -48,8 +48,7 @@ struct fg_buf {
 	bool write; /* for the device to write to */
 };
 
-/* ---- memory
- * -------------------------------------------------------------------------------------- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 /* @len bytes of data memory beside the room for rings. */
 struct fg *fg_new(size_t len, unsigned flags);
@@ -69,8 +68,7 @@ void fg_get(struct fg *g, uint64_t gpa, void *dst, size_t len);
 /* Where a byte of guest memory is on the host; NULL when nowhere. */
 uint8_t *fg_host(struct fg *g, uint64_t gpa);
 
-/* ---- device
- * -------------------------------------------------------------------------------------- */
+/* ---- device ---------------------------------------------------------------------------------- */
 
 void fg_plug(struct fg *g, struct virtio_dev *dev, struct loop *loop);
 struct vmmio *fg_slot(struct fg *g);
@@ -91,8 +89,7 @@ void fg_reset(struct fg *g); /* status 0 */
 struct fg_queue *fg_q(struct fg *g, unsigned idx);
 unsigned fg_irqs(const struct fg *g); /* pulses so far */
 
-/* ---- well-behaved ring use
- * ------------------------------------------------------------------------ */
+/* ---- well-behaved ring use ------------------------------------------------------------------- */
 
 #define FG_INDIRECT 1u /* put the chain in an indirect table */
 /* Makes one chain available and returns its head. Takes effect at once; no kick. */
@@ -109,8 +106,7 @@ void fg_set_no_interrupt(struct fg_queue *q, bool on);
 /* Runs the loop until @done(@arg) or 10 seconds; whether it was done. */
 bool fg_run_until(struct fg *g, bool (*done)(void *arg), void *arg);
 
-/* ---- breaking rules
- * -------------------------------------------------------------------------------- */
+/* ---- breaking rules -------------------------------------------------------------------------- */
 
 #define FG_D_NEXT     1u
 #define FG_D_WRITE    2u

@@ -137,10 +137,9 @@ int p9c_raw(struct p9c *c, const void *msg, size_t len, size_t room)
 	memset(c->r, 0xee, room);
 	fg_put(c->g, c->tbuf, msg, len);
 	fg_put(c->g, c->rbuf, c->r, room);
-	(void)fg_add(q,
-		     (struct fg_buf[]){{c->tbuf, (uint32_t)len, false},
-				       {c->rbuf, (uint32_t)room, true}},
-		     room ? 2 : 1, 0);
+	(void)fg_add(
+	    q, (struct fg_buf[]){{c->tbuf, (uint32_t)len, false}, {c->rbuf, (uint32_t)room, true}},
+	    room ? 2 : 1, 0);
 	(void)fg_kick(q);
 	if (fg_reg(c->g, 0x70) & VIRTIO_S_NEEDS_RESET)
 		return -1;

@@ -38,11 +38,11 @@ static int image(int flags)
 
 static void begin(bool readonly, unsigned fg_flags, uint64_t features)
 {
-	struct blk_config cfg = {.fd = image(readonly ? O_RDONLY : O_RDWR),
-				 .readonly = readonly,
-				 .serial = "serial-1"};
+	struct blk_config cfg = {
+	    .fd = image(readonly ? O_RDONLY : O_RDWR), .readonly = readonly, .serial = "serial-1"};
 
-	cr_assert(loop_new(&loop, 64, &e) == 0 && blk_new(&dev, "blk0", &cfg, &e) == 0, "%s", e.msg);
+	cr_assert(loop_new(&loop, 64, &e) == 0 && blk_new(&dev, "blk0", &cfg, &e) == 0, "%s",
+		  e.msg);
 	g = fg_new(4u << 20, fg_flags);
 	fg_plug(g, dev, loop);
 	cr_assert_eq(fg_start(g, features), 0);
@@ -265,9 +265,10 @@ Test(blk, no_room)
 	(void)fg_kick(fg_q(g, 0));
 	cr_assert(fg_reg(g, 0x70) & VIRTIO_S_NEEDS_RESET, "no status byte");
 	cr_assert_eq(fg_start(g, FG_ALL), 0, "a reset heals");
-	(void)fg_add(fg_q(g, 0),
-		     (struct fg_buf[]){{fg_bytes(g, &h, 15), 15, false}, {fg_alloc(g, 1, 1), 1, true}},
-		     2, 0);
+	(void)fg_add(
+	    fg_q(g, 0),
+	    (struct fg_buf[]){{fg_bytes(g, &h, 15), 15, false}, {fg_alloc(g, 1, 1), 1, true}}, 2,
+	    0);
 	(void)fg_kick(fg_q(g, 0));
 	cr_assert(fg_reg(g, 0x70) & VIRTIO_S_NEEDS_RESET, "a short header");
 }

@@ -204,8 +204,7 @@ static uint64_t post(unsigned port, uint32_t len)
 	return at;
 }
 
-/* ---- handshake
- * --------------------------------------------------------------------------------------- */
+/* ---- handshake ------------------------------------------------------------------------------- */
 
 Test(console, config_and_queues)
 {
@@ -313,8 +312,7 @@ Test(console, without_multiport_port_0_is_open_at_once)
 	end();
 }
 
-/* ---- guest to host
- * ------------------------------------------------------------------------------------- */
+/* ---- guest to host --------------------------------------------------------------------------- */
 
 ParameterizedTestParameters(console, output_arrives)
 {
@@ -445,8 +443,7 @@ Test(console, empty_output_is_given_back)
 	end();
 }
 
-/* ---- host to guest
- * ------------------------------------------------------------------------------------- */
+/* ---- host to guest --------------------------------------------------------------------------- */
 
 Test(console, input_fills_buffers_and_reports_room)
 {
@@ -524,8 +521,7 @@ Test(console, buffers_without_room_end_somewhere)
 	end();
 }
 
-/* ---- size of the terminal
- * --------------------------------------------------------------------------------- */
+/* ---- size of the terminal -------------------------------------------------------------------- */
 
 Test(console, resize)
 {
@@ -578,8 +574,7 @@ Test(console, without_multiport_the_size_is_told_with_output)
 	end();
 }
 
-/* ---- sharing the loop
- * ---------------------------------------------------------------------------------------- */
+/* ---- sharing the loop ------------------------------------------------------------------------ */
 
 static size_t output_and_refill(void *ctx, const struct iovec *iov, unsigned cnt, size_t len)
 {

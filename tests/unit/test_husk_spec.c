@@ -195,8 +195,7 @@ Test(spec, load_resolves)
 	(void)rmdir(dir);
 }
 
-/* ---- seccomp
- * ---------------------------------------------------------------------------------------- */
+/* ---- seccomp --------------------------------------------------------------------------------- */
 
 static int compile(const char *text, void **prog, size_t *len, struct err *e)
 {

@@ -224,8 +224,7 @@ Test(loop, more_submissions_than_the_queue_has_entries)
 	loop_free(l);
 }
 
-/* ---- other threads
- * ------------------------------------------------------------------------------- */
+/* ---- other threads --------------------------------------------------------------------------- */
 
 struct job {
 	struct loop_work w;
@@ -353,8 +352,7 @@ Test(loop, a_work_can_take_back_the_next_one)
 	loop_free(l);
 }
 
-/* ---- fairness
- * -------------------------------------------------------------------------------------- */
+/* ---- fairness -------------------------------------------------------------------------------- */
 
 static int zero_fd;
 static char sink_buf[64];

@@ -90,8 +90,7 @@ static void end(void)
 	fg_free(g);
 }
 
-/* ---- registers
- * ------------------------------------------------------------------------------------ */
+/* ---- registers ------------------------------------------------------------------------------- */
 
 Test(mmio, identity)
 {
@@ -218,8 +217,7 @@ Test(mmio, interrupt_status_and_acknowledge)
 	end();
 }
 
-/* ---- config space
- * ----------------------------------------------------------------------------------- */
+/* ---- config space ---------------------------------------------------------------------------- */
 
 Test(mmio, config_reads_are_bounded)
 {
@@ -291,8 +289,7 @@ Test(mmio, config_changes_raise_generation_and_interrupt)
 	end();
 }
 
-/* ---- features and status
- * ------------------------------------------------------------------------------ */
+/* ---- features and status --------------------------------------------------------------------- */
 
 static uint64_t offer(void)
 {
@@ -433,8 +430,7 @@ Test(core, what_was_queued_before_driver_ok_is_kicked)
 	end();
 }
 
-/* ---- with a loop and a vCPU
- * ------------------------------------------------------------------------------ */
+/* ---- with a loop and a vCPU ------------------------------------------------------------------ */
 
 static int reset_over;
 

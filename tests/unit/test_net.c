@@ -34,7 +34,8 @@ static void begin_fd(int fd, uint64_t features)
 {
 	struct net_config cfg = {.tap_fd = fd, .mac = {2, 0, 0, 0, 0, 9}, .mtu = 1400};
 
-	cr_assert(loop_new(&loop, 64, &e) == 0 && net_new(&dev, "net0", &cfg, &e) == 0, "%s", e.msg);
+	cr_assert(loop_new(&loop, 64, &e) == 0 && net_new(&dev, "net0", &cfg, &e) == 0, "%s",
+		  e.msg);
 	g = fg_new(4u << 20, 0);
 	fg_plug(g, dev, loop);
 	cr_assert_eq(fg_start(g, features), 0);
@@ -334,8 +335,8 @@ static int make_tap(int *ret_raw)
 }
 
 /* Local experimental Ethertype, broadcast. */
-static const uint8_t frame[64] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0,
-				  9,	0x88, 0xb5, 'h',  'u',  's',  'k'};
+static const uint8_t frame[64] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2,   0,	0,
+				  0,	0,    9,    0x88, 0xb5, 'h',  'u', 's', 'k'};
 
 Test(net, tap)
 {

@@ -181,8 +181,9 @@ static int name_call(uint8_t type, const char *name, size_t len)
 
 Test(p9, names_are_names)
 {
-	static const uint8_t calls[] = {P9_TMKDIR,  P9_TSYMLINK, P9_TMKNOD,    P9_TLCREATE, P9_TLINK,
-					P9_TRENAME, P9_TWALK,	 P9_TUNLINKAT, P9_TRENAMEAT};
+	static const uint8_t calls[] = {P9_TMKDIR,   P9_TSYMLINK,  P9_TMKNOD,
+					P9_TLCREATE, P9_TLINK,	   P9_TRENAME,
+					P9_TWALK,    P9_TUNLINKAT, P9_TRENAMEAT};
 	char longest[NAME_MAX + 2];
 
 	memset(longest, 'n', sizeof(longest));
@@ -270,8 +271,8 @@ static int err_of(int n)
 
 Test(p9, every_prefix_of_every_message)
 {
-	static const uint8_t types[] = {8,  12, 14, 16, 18, 20, 22, 24, 26, 30, 32,  40,  50,  52,
-					54, 70, 72, 74, 76, 104, 108, 110, 116, 118, 120, 122};
+	static const uint8_t types[] = {8,  12, 14, 16, 18, 20, 22,  24,  26,  30,  32,	 40,  50,
+					52, 54, 70, 72, 74, 76, 104, 108, 110, 116, 118, 120, 122};
 	uint8_t m[96] = {0};
 
 	for (unsigned i = 0; i < ARRAY_LEN(types); i++) {
@@ -319,8 +320,8 @@ Test(p9, replies_stay_in_their_buffer)
 	cr_assert_eq(err_of(p9c_raw(c, m, sizeof(m), 159)), -EMSGSIZE);
 	cr_assert_eq(p9c_raw(c, m, sizeof(m), 160), 160);
 	/* A read gets what fits. */
-	uint8_t r[23] = {23, 0, 0, 0, P9_TREAD, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0,
-			 0,  0, 0, 0, 0xff, 0xff, 0xff, 0xff};
+	uint8_t r[23] = {23, 0, 0, 0, P9_TREAD, 1, 0, 1,    0,	  0,	0,   0,
+			 0,  0, 0, 0, 0,	0, 0, 0xff, 0xff, 0xff, 0xff};
 	cr_assert_eq(p9c_walk(c, 0, 1, "f"), 0);
 	cr_assert_eq(p9c_open(c, 1, O_RDONLY), 0);
 	cr_assert_eq(p9c_raw(c, r, sizeof(r), 14), 14);
@@ -591,8 +592,8 @@ Test(p9, requests_race_on_one_fid)
 		if (round & 1)
 			cr_assert_eq(p9c_open(c, 1, O_RDWR), 0);
 		for (unsigned i = 0; i < 24; i++) {
-			static const uint8_t types[] = {P9_TREAD, P9_TLOPEN, P9_TGETATTR, P9_TWRITE,
-							P9_TCLUNK, P9_TFSYNC};
+			static const uint8_t types[] = {P9_TREAD,  P9_TLOPEN, P9_TGETATTR,
+							P9_TWRITE, P9_TCLUNK, P9_TFSYNC};
 			uint8_t t = types[(i * 5 + round) % 6];
 
 			p9c_u32(c, 1);
@@ -646,7 +647,8 @@ Test(p9, flush_answers_after_its_request)
 			else
 				third = i;
 		}
-		cr_assert(first == 0 && second == 1 && third == 2, "%d %d %d", first, second, third);
+		cr_assert(first == 0 && second == 1 && third == 2, "%d %d %d", first, second,
+			  third);
 		fg_get(c->g, r[1] + 4, &type, 1);
 		cr_assert_eq(type, P9_TFLUSH + 1);
 	}
@@ -722,10 +724,8 @@ Test(p9_start, shared_workers)
 	cr_assert_eq(p9_pool_new(&pool, &pc, &e), 0);
 	cr_assert_eq(inits, 1, "one thread at once, before anything is given up");
 	for (int i = 0; i < 3; i++) {
-		struct p9_config cfg = {.root_fd = open(at("root"), O_PATH),
-					.proc_fd = -1,
-					.tag = "t",
-					.pool = pool};
+		struct p9_config cfg = {
+		    .root_fd = open(at("root"), O_PATH), .proc_fd = -1, .tag = "t", .pool = pool};
 		struct virtio_dev *dev;
 
 		cr_assert_eq(p9_new(&dev, "9p0", &cfg, &e), 0);

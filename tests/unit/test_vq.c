@@ -92,8 +92,7 @@ static void failed(void)
 
 #define PLAIN (FG_ALL & ~VIRTIO_F_EVENT_IDX & ~VIRTIO_F_INDIRECT_DESC)
 
-/* ---- what works
- * ---------------------------------------------------------------------------------- */
+/* ---- what works ------------------------------------------------------------------------------ */
 
 struct way {
 	unsigned region_flags, add_flags;
@@ -238,8 +237,7 @@ Test(vq, completes_out_of_order)
 	end();
 }
 
-/* ---- rules, each of which has its refusal
- * --------------------------------------------------------- */
+/* ---- rules, each of which has its refusal ---------------------------------------------------- */
 
 Test(vq, refuses_a_head_outside_of_the_ring)
 {
@@ -476,8 +474,7 @@ Test(vq, refuses_more_pieces_than_the_device_has_room_for)
 	failed();
 }
 
-/* ---- fetched once
- * ---------------------------------------------------------------------------------- */
+/* ---- fetched once ---------------------------------------------------------------------------- */
 
 /* After the first access: another CPU makes the descriptor as bad as can be. */
 static void poison_desc(void *ctx, uint64_t gpa, unsigned count)
@@ -556,8 +553,7 @@ Test(vq, fetches_a_head_once)
 }
 #endif
 
-/* ---- latched at DRIVER_OK
- * --------------------------------------------------------------------------- */
+/* ---- latched at DRIVER_OK -------------------------------------------------------------------- */
 
 Test(vq, registers_have_no_effect_on_a_running_queue)
 {
@@ -651,8 +647,7 @@ Test(vq, a_queue_that_is_not_ready_is_dead)
 	end();
 }
 
-/* ---- kicks and interrupts
- * ---------------------------------------------------------------------------- */
+/* ---- kicks and interrupts -------------------------------------------------------------------- */
 
 static void add1(void)
 {
