@@ -19,7 +19,7 @@
 
 static struct kvm_cpuid_entry2 *find(struct cpuid *c, uint32_t fn, uint32_t idx)
 {
-	for (unsigned i = 0; i < c->head.nent; i++) {
+	for (unsigned i = 0; i < c->nent; i++) {
 		if (c->entry[i].function == fn && c->entry[i].index == idx)
 			return &c->entry[i];
 	}
@@ -30,18 +30,18 @@ static void drop(struct cpuid *c, uint32_t fn)
 {
 	unsigned n = 0;
 
-	for (unsigned i = 0; i < c->head.nent; i++) {
+	for (unsigned i = 0; i < c->nent; i++) {
 		if (c->entry[i].function != fn)
 			c->entry[n++] = c->entry[i];
 	}
-	c->head.nent = n;
+	c->nent = n;
 }
 
 static void add(struct cpuid *c, uint32_t fn, uint32_t idx)
 {
-	if (c->head.nent == CPUID_ENTRIES_MAX)
+	if (c->nent == CPUID_ENTRIES_MAX)
 		return;
-	c->entry[c->head.nent++] = (struct kvm_cpuid_entry2){
+	c->entry[c->nent++] = (struct kvm_cpuid_entry2){
 	    .function = fn, .index = idx, .flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX};
 }
 
@@ -69,8 +69,9 @@ int cpuid_query(struct cpuid *c, const struct vm *vm, struct err *e)
 {
 	int rc;
 
-	c->head = (struct kvm_cpuid2){.nent = CPUID_ENTRIES_MAX};
-	rc = kvm_call(vm->kvm_fd, KVM_GET_SUPPORTED_CPUID, &c->head);
+	c->nent = CPUID_ENTRIES_MAX;
+	c->padding = 0;
+	rc = kvm_call(vm->kvm_fd, KVM_GET_SUPPORTED_CPUID, (struct kvm_cpuid2 *)c);
 	if (rc < 0)
 		return err_sys(e, rc, "KVM_GET_SUPPORTED_CPUID");
 	rc = kvm_call_int(vm->kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_TSC_DEADLINE_TIMER);
@@ -116,7 +117,7 @@ static void topology_leaf(struct kvm_cpuid_entry2 *l, unsigned index, unsigned c
 
 void cpuid_for_vcpu(struct cpuid *c, unsigned index, unsigned cpus)
 {
-	for (unsigned i = 0; i < c->head.nent; i++) {
+	for (unsigned i = 0; i < c->nent; i++) {
 		struct kvm_cpuid_entry2 *l = &c->entry[i];
 
 		switch (l->function) {

@@ -7,15 +7,21 @@
 #define HUSK_VMM_CPUID_X86_H
 
 #include <linux/kvm.h>
+#include <stddef.h>
+#include <stdint.h>
 #include "base/err.h"
 #include "vmm/vm.h"
 
 #define CPUID_ENTRIES_MAX 256u
 
+/* As struct kvm_cpuid2, which ends in an array without a length. */
 struct cpuid {
-	struct kvm_cpuid2 head; /* entries follow it in memory: see struct kvm_cpuid2 */
+	uint32_t nent, padding;
 	struct kvm_cpuid_entry2 entry[CPUID_ENTRIES_MAX];
 };
+_Static_assert(offsetof(struct cpuid, nent) == offsetof(struct kvm_cpuid2, nent) &&
+		   offsetof(struct cpuid, entry) == offsetof(struct kvm_cpuid2, entries),
+	       "struct kvm_cpuid2");
 
 /* The model that all vCPUs share; kvm_cap_tsc_deadline: KVM_CAP_TSC_DEADLINE_TIMER is there. */
 int cpuid_query(struct cpuid *c, const struct vm *vm, struct err *e) MUST_CHECK;

@@ -27,15 +27,15 @@
 static int set_msrs(const struct vcpu *v)
 {
 	struct {
-		struct kvm_msrs head;
+		uint32_t nmsrs, pad; /* struct kvm_msrs */
 		struct kvm_msr_entry e[2];
 	} m = {
-	    .head.nmsrs = 2,
+	    .nmsrs = 2,
 	    /* As firmware leaves them: without, Linux gives up fast string moves and PAT. */
 	    .e = {{.index = MSR_IA32_MISC_ENABLE, .data = MISC_FAST_STRING},
 		  {.index = MSR_MTRR_DEF_TYPE, .data = MTRR_ENABLED_WB}},
 	};
-	int rc = kvm_call(v->fd, KVM_SET_MSRS, &m.head);
+	int rc = kvm_call(v->fd, KVM_SET_MSRS, (struct kvm_msrs *)&m);
 
 	return rc < 0 ? rc : 0;
 }
@@ -73,7 +73,7 @@ int vcpu_new(struct vcpu *v, struct vcpu_shared *sh, unsigned index, struct cpui
 	}
 	v->run = run;
 	cpuid_for_vcpu(cpuid, index, sh->cpus);
-	rc = kvm_call(v->fd, KVM_SET_CPUID2, &cpuid->head);
+	rc = kvm_call(v->fd, KVM_SET_CPUID2, (struct kvm_cpuid2 *)cpuid);
 	if (rc < 0)
 		return err_sys(e, rc, "KVM refuses the CPUID of vCPU %u", index);
 	rc = set_msrs(v);

@@ -115,7 +115,7 @@ int vm_signal_msi(const struct vm *vm, uint64_t addr, uint32_t data)
 int vm_set_routes(struct vm *vm, const struct vm_route route[VM_IRQ_PINS])
 {
 	struct {
-		struct kvm_irq_routing head;
+		uint32_t nr, flags; /* struct kvm_irq_routing */
 		struct kvm_irq_routing_entry entry[VM_IRQ_PINS];
 	} r;
 	unsigned n = 0;
@@ -132,7 +132,7 @@ int vm_set_routes(struct vm *vm, const struct vm_route route[VM_IRQ_PINS])
 		r.entry[n].u.msi.data = route[pin].data;
 		n++;
 	}
-	r.head.nr = n;
-	rc = kvm_call(vm->fd, KVM_SET_GSI_ROUTING, &r.head);
+	r.nr = n;
+	rc = kvm_call(vm->fd, KVM_SET_GSI_ROUTING, (struct kvm_irq_routing *)&r);
 	return rc < 0 ? rc : 0;
 }
