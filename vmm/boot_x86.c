@@ -13,7 +13,6 @@
 
 #define E820_RAM      1u
 #define E820_RESERVED 2u
-#define E820_PRAM     12u /* persistent memory without a standard: Linux's memmap=nn!ss */
 
 /* ---- memory map --------------------------------------------------------------------------------
  */
@@ -21,7 +20,7 @@ struct map_entry {
 	uint64_t gpa, len;
 	uint32_t type;
 };
-#define MAP_MAX (4 + BOOT_PMEM_MAX)
+#define MAP_MAX 4
 
 static unsigned memory_map(const struct boot_params_in *in, struct map_entry map[MAP_MAX])
 {
@@ -33,9 +32,6 @@ static unsigned memory_map(const struct boot_params_in *in, struct map_entry map
 	map[n++] = (struct map_entry){GPA_KERNEL_MIN, low - GPA_KERNEL_MIN, E820_RAM};
 	if (high)
 		map[n++] = (struct map_entry){GPA_RAM_HIGH, high, E820_RAM};
-	/* With a tree, pmem-region nodes say it; twice would be two devices. */
-	for (unsigned i = 0; !in->fdt && i < in->pmem_cnt && i < BOOT_PMEM_MAX; i++)
-		map[n++] = (struct map_entry){in->pmem[i].gpa, in->pmem[i].len, E820_PRAM};
 	return n;
 }
 

@@ -26,10 +26,6 @@ struct boot_params_in {
 	const void *fdt;	     /* NULL = none; 64-bit entry only */
 	size_t fdt_len;
 	const uint8_t *seed; /* BOOT_SEED_LEN bytes; 64-bit entry only */
-	struct {
-		uint64_t gpa, len;
-	} pmem[BOOT_PMEM_MAX]; /* announced as e820 type 12, where there is no device tree */
-	unsigned pmem_cnt;
 };
 
 /* Which registers the first vCPU starts with. */

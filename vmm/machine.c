@@ -15,6 +15,7 @@
 #include <sys/random.h>
 
 #include "base/fd.h"
+#include "base/log.h"
 #include "vmm/memmap.h"
 
 /*
@@ -259,11 +260,6 @@ static int prepare_boot(struct machine *m, struct boot_regs *regs, struct err *e
 		if (rc < 0)
 			return rc;
 	}
-	for (unsigned i = 0; i < hw.pmem_cnt; i++) {
-		in.pmem[i].gpa = hw.pmem[i].gpa;
-		in.pmem[i].len = hw.pmem[i].len;
-	}
-	in.pmem_cnt = hw.pmem_cnt;
 	if (getrandom(seed, sizeof(seed), 0) == (ssize_t)sizeof(seed))
 		in.seed = seed;
 	rc = boot_setup(&m->gmem, &in, regs, e);
@@ -437,11 +433,25 @@ static void on_left(struct loop_work *w)
 	machine_drained(m);
 }
 
+/* False: the loop is broken, and the kernel may still write into what the machine has. */
+static bool stop_and_wait(struct machine *m)
+{
+	int rc = 0;
+
+	m->cfg.ended = NULL;
+	machine_stop(m);
+	while (!m->ended && rc == 0)
+		rc = loop_step(m->loop, true);
+	if (rc < 0)
+		log_err("machine: the event loop does not turn any more: %s", strerrordesc_np(-rc));
+	return rc == 0;
+}
+
 void machine_free(struct machine *m)
 {
-	if (!m)
+	if (!m || (m->started && !m->ended && !stop_and_wait(m)))
 		return;
-	BUG_ON(m->started && !m->ended);
+	loop_unpost(m->loop, &m->end_work); /* of a start that failed half-way */
 	for (unsigned i = 0; i < MACHINE_CPUS_MAX; i++)
 		vcpu_free(&m->vcpu[i]);
 	machine_free_slots(m);

@@ -80,9 +80,10 @@ int machine_plug(struct machine *m, struct virtio_dev *dev, unsigned *ret_slot,
 uint64_t machine_slot_gpa(const struct machine *m, unsigned slot);
 
 /*
- * Maps a file as persistent memory, before the start. Read-only: a pmem-region of a KVM read-only
- * slot (guest writes are dropped and counted). Writable: a virtio-pmem device whose flush is an
- * fsync. The file's length is rounded up to 2 MiB; @fd stays the caller's.
+ * Maps a file as persistent memory, before the start. Read-only: a KVM read-only slot (guest writes
+ * are dropped and counted), found as a pmem-region of the device tree, or as a virtio-pmem device
+ * where there is no tree. Writable: a virtio-pmem device whose flush is an fsync. The file's length
+ * is rounded up to 2 MiB; @fd stays the caller's. Linux numbers regions first, then devices.
  */
 int machine_pmem(struct machine *m, int fd, const char *name, bool readonly,
 		 struct err *e) MUST_CHECK;
@@ -93,7 +94,12 @@ int machine_start(struct machine *m, struct err *e) MUST_CHECK;
 void machine_stop(struct machine *m);
 /* Bytes for the serial port's receiver; returns how many fit. */
 size_t machine_serial_in(struct machine *m, const void *buf, size_t len);
-/* After ended(), or before start: stops and frees devices, memory, descriptors. NULL is fine. */
+/*
+ * Frees devices, memory, descriptors. NULL is fine. A machine that still runs is stopped: the loop
+ * turns in here until it has drained (whatever else is on the loop goes on meanwhile), and ended()
+ * is not called any more. Not from a callback of the machine or of one of its devices, unless it
+ * has ended.
+ */
 void machine_free(struct machine *m);
 
 const struct gmem *machine_gmem(const struct machine *m);

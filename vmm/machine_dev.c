@@ -233,7 +233,11 @@ static int map_window(struct machine *m, struct pmem_window *w, int fd, uint64_t
 	return rc;
 }
 
-/* The device behind a writable window: it carries out the flushes. */
+/*
+ * The device behind a window that is writable, and carries out the flushes; or one that nothing
+ * else announces: Linux looks at e820 entries of persistent memory (type 12) only when it goes
+ * through PCI's resources, and there is no PCI.
+ */
 static int plug_pmem(struct machine *m, const struct pmem_window *w, int fd, struct err *e)
 {
 	struct pmem_config cfg = {.gpa = w->gpa, .len = w->map.len};
@@ -278,5 +282,5 @@ int machine_pmem(struct machine *m, int fd, const char *name, bool readonly, str
 	}
 	m->pmem_next += w->map.len;
 	m->pmem_cnt++;
-	return readonly ? 0 : plug_pmem(m, w, fd, e);
+	return readonly && m->hw == MACHINE_HW_FDT ? 0 : plug_pmem(m, w, fd, e);
 }

@@ -67,8 +67,8 @@ static int add_pmem(struct machine *m, const struct run_pmem *p, struct err *e)
 }
 
 /*
- * Attaches to a tap that exists already: creating one would leave a card that nothing is connected to. The
- * header in front of frames is that of virtio 1.x, 12 bytes (5.1.6).
+ * Attaches to a tap that exists already: creating one would leave a card that nothing is connected
+ * to. The header in front of frames is that of virtio 1.x, 12 bytes (5.1.6).
  */
 static int open_tap(const char *name, struct err *e)
 {
@@ -132,8 +132,11 @@ int run_add_devices(struct machine *m, const struct run_config *cfg, struct err 
 {
 	int rc = 0;
 
+	/* In the order in which they are found where there is a device tree. */
 	for (unsigned i = 0; rc == 0 && i < cfg->pmem_cnt; i++)
-		rc = add_pmem(m, &cfg->pmem[i], e);
+		rc = cfg->pmem[i].readonly ? add_pmem(m, &cfg->pmem[i], e) : 0;
+	for (unsigned i = 0; rc == 0 && i < cfg->pmem_cnt; i++)
+		rc = cfg->pmem[i].readonly ? 0 : add_pmem(m, &cfg->pmem[i], e);
 	for (unsigned i = 0; rc == 0 && i < cfg->disk_cnt; i++)
 		rc = add_disk(m, &cfg->disk[i], i, e);
 	for (unsigned i = 0; rc == 0 && i < cfg->share_cnt; i++)

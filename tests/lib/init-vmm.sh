@@ -12,6 +12,7 @@ for word in $(cat /proc/cmdline); do
     t=irq) grep IO-APIC /proc/interrupts ;;
     t=uart) dmesg | grep -c 'is a 16550A' ;;
     t=pmem) mount -o ro,dax=always /dev/pmem0 /mnt && cat /mnt/hello && grep -q 'dax=always' /proc/mounts && echo dax ;;
+    t=store=*) echo "${word#t=}" >/dev/pmem1 && sync && echo stored ;;
     t=write) echo x >/dev/pmem0 || echo cannot write ;;
     t=off) poweroff -f ;;
     t=reboot) reboot -f ;;

@@ -81,23 +81,6 @@ Test(boot, memory_beyond_the_hole)
 	cr_assert_eq(bp->e820_table[3].size, 2ull << 30);
 }
 
-Test(boot, pmem_is_in_the_map_only_without_a_tree)
-{
-	struct boot_params_in in = {.image = &img, .cmdline = "", .ram = LOW, .pmem_cnt = 1};
-	struct boot_params *bp = (void *)(ram + GPA_ZERO_PAGE);
-
-	in.pmem[0].gpa = GPA_PMEM;
-	in.pmem[0].len = PMEM_ALIGN;
-	cr_assert_eq(boot(&in), 0);
-	cr_assert_eq(bp->e820_entries, 4);
-	cr_assert_eq(bp->e820_table[3].type, 12u);
-	cr_assert_eq(bp->e820_table[3].addr, GPA_PMEM);
-	in.fdt = "tree";
-	in.fdt_len = 4;
-	cr_assert_eq(boot(&in), 0);
-	cr_assert_eq(bp->e820_entries, 3);
-}
-
 Test(boot, setup_data_is_a_chain)
 {
 	uint8_t seed[BOOT_SEED_LEN] = {9, 8, 7};
