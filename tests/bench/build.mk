@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
+BENCH_PROGRAMS := $(O)/bench/firstbyte $(O)/bench/createvm
+bench-programs: $(BENCH_PROGRAMS)
+.PHONY: bench-programs
 $(O)/bench/firstbyte: $(O)/obj/tests/bench/firstbyte.o
-$(O)/bench/%:
+$(O)/bench/createvm: $(O)/obj/tests/bench/createvm.o
+$(BENCH_PROGRAMS):
 	$(call say,LD,$@)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^)

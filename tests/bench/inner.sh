@@ -10,8 +10,8 @@ if [ "${1-}" = -n ]; then
     pairs=$2
     shift 2
 fi
-[ $# -gt 0 ] || set -- null linux run memory
-first=$HUSK_BUILD/bench/firstbyte
+[ $# -gt 0 ] || set -- null linux run memory create-vm
+firstbyte=$HUSK_BUILD/bench/firstbyte
 work=$(mktemp -d /tmp/husk-bench.XXXXXX)
 trap 'rm -rf "$work"' EXIT
 
@@ -24,7 +24,7 @@ measure() {
         line=
         for ((k = 0; k < ${#labels[@]}; k++)); do
             local -n cmd=cmd_$k
-            if ! out=$("$first" -t 120 ${mark:+-m "$mark"} -- "${cmd[@]}" 2>"$work/err" </dev/null); then
+            if ! out=$("$firstbyte" -t 120 ${mark:+-m "$mark"} -- "${cmd[@]}" 2>"$work/err" </dev/null); then
                 echo "bench $name: no output from ${labels[k]}: $(tail -n 3 "$work/err")" >&2
                 return 1
             fi
@@ -65,12 +65,24 @@ for bench in "$@"; do
         cmd_2=(runc run -b "$work/bundle" bench-runc)
         measure run "$pairs" husk-out
         ;;
+    create-vm)
+        # The order of KVM_CREATE_VM and the move into a fresh cgroup: one column each.
+        : >"$work/create-vm.dat"
+        for ((i = 0; i < pairs; i++)); do
+            mkdir "/sys/fs/cgroup/husk-bench-$$"
+            first=$("$HUSK_BUILD/bench/createvm" "/sys/fs/cgroup/husk-bench-$$" first)
+            last=$("$HUSK_BUILD/bench/createvm" "/sys/fs/cgroup/husk-bench-$$" last)
+            rmdir "/sys/fs/cgroup/husk-bench-$$"
+            echo "${first##* } ${last##* }" >>"$work/create-vm.dat"
+        done
+        python3 "$here/table.py" 'create-vm and cgroup' "$work/create-vm.dat" 'VM first' 'cgroup first'
+        ;;
     memory)
         "$here/../lib/mkinitrd.sh" "$work/initrd" "$here/init-first-byte.sh"
         python3 "$here/memory.py" "$work/initrd"
         ;;
     *)
-        echo "bench '$bench': there is none of that name (null, linux, run, memory)" >&2
+        echo "bench '$bench': there is none of that name (null, linux, run, memory, create-vm)" >&2
         exit 2
         ;;
     esac

@@ -3,7 +3,7 @@
 # Figures beside peers, interleaved, in one run: run.sh BUILD-DIR [-n PAIRS] [-o FILE] [BENCH...]
 # Benches: null (a PVH ELF that writes one byte and resets, exec to that byte), linux (kernel and initrd,
 # exec to init's first byte), run (`husk run` of echo beside crun and runc), memory (PSS of the VMM
-# beyond guest RAM). Prints a table; medians of the ratios within each pair, with quartiles.
+# beyond guest RAM), create-vm (KVM_CREATE_VM before and after joining a cgroup). Prints a table; medians of the ratios within each pair, with quartiles.
 set -euo pipefail
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 
@@ -13,7 +13,7 @@ if [ "${1-}" = --inner ]; then
 fi
 build=$(realpath "${1:?usage: run.sh BUILD-DIR [-n PAIRS] [BENCH...]}")
 shift
-make -s -C "$here/../.." O="$build" "$build/bench/firstbyte" "$build/guest/null.elf"
+make -s -C "$here/../.." O="$build" bench-programs guests
 export HUSK_BUILD=$build HUSK_KERNEL=${HUSK_KERNEL:-$(dirname "$build")/kernel}
 VMM=$build/bin/vmm "$here/../lab/auto" --timeout 3000 -m 6144 --env HUSK_BUILD --env HUSK_KERNEL \
     "$here/run.sh" --inner "$@"

@@ -17,7 +17,7 @@ def main():
     name, path, labels = sys.argv[1], sys.argv[2], sys.argv[3:]
     with open(path, encoding="ascii") as f:
         rows = [[int(x) for x in line.split()] for line in f]
-    print(f"{name}: {len(rows)} interleaved runs, exec to first byte")
+    print(f"{name}: {len(rows)} interleaved runs")
     for i, label in enumerate(labels):
         lo, mid, hi = (x / 1e6 for x in quartiles([r[i] for r in rows]))
         line = f"  {label:<14} median {mid:9.1f} ms  ({lo:.1f} .. {hi:.1f})"
