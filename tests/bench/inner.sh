@@ -11,11 +11,19 @@ if [ "${1-}" = -n ]; then
     shift 2
 fi
 [ $# -gt 0 ] || set -- null linux run memory create-vm
-firstbyte=$HUSK_BUILD/bench/firstbyte
 work=$(mktemp -d /tmp/husk-bench.XXXXXX)
 trap 'rm -rf "$work"' EXIT
+# The lab's root is a file server: what is measured is loaded from memory, as the peers are once warm.
+if [ "${LAB:-0}" = 1 ]; then
+    mkdir "$work/kernel" "$work/release"
+    cp "$HUSK_KERNEL/vmlinux" "$work/kernel/"
+    cp -r "$HUSK_BUILD"/{bin,bench,guest,rootfs.erofs} "$work/release/"
+    export HUSK_BUILD=$work/release HUSK_KERNEL=$work/kernel
+fi
 
-# measure NAME PAIRS: interleaves the commands in the arrays cmd_<i>, labels in labels[]; the first is ours.
+firstbyte=$HUSK_BUILD/bench/firstbyte
+
+# measure NAME PAIRS MARK: interleaves the commands in the arrays cmd_<i>, labels in labels[]; the first is ours.
 # Each line of $work/NAME.dat: one pair, nanoseconds to the first byte, one column a command.
 measure() {
     local name=$1 n=$2 mark=$3 i k line

@@ -1,9 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# Figures beside peers, interleaved, in one run: run.sh BUILD-DIR [-n PAIRS] [-o FILE] [BENCH...]
+# Figures beside peers, interleaved, in one run: run.sh BUILD-DIR [-n PAIRS] [BENCH...]
 # Benches: null (a PVH ELF that writes one byte and resets, exec to that byte), linux (kernel and initrd,
-# exec to init's first byte), run (`husk run` of echo beside crun and runc), memory (PSS of the VMM
-# beyond guest RAM), create-vm (KVM_CREATE_VM before and after joining a cgroup). Prints a table; medians of the ratios within each pair, with quartiles.
+# exec to init's first byte), run (`husk run` of echo beside crun and runc, to its first byte), memory (PSS of
+# the VMM beyond guest RAM), create-vm (KVM_CREATE_VM before and after joining a cgroup). Prints a table:
+# medians, and medians of the ratios within each pair, with quartiles.
 set -euo pipefail
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 
