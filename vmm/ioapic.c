@@ -200,3 +200,15 @@ void ioapic_write(struct ioapic *a, uint64_t off, const void *buf, unsigned len)
 		reg_write(a, val);
 	(void)pthread_mutex_unlock(&a->lock);
 }
+
+bool ioapic_has_nmi(struct ioapic *a)
+{
+	bool found = false;
+
+	(void)pthread_mutex_lock(&a->lock);
+	/* Delivery modes 0 and 1 are ordinary interrupts. */
+	for (unsigned i = 0; i < a->pins; i++)
+		found |= !(a->entry[i] & IOAPIC_MASKED) && (a->entry[i] & IOAPIC_DELIVERY) > 0x100;
+	(void)pthread_mutex_unlock(&a->lock);
+	return found;
+}

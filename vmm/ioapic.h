@@ -60,6 +60,9 @@ void ioapic_set_level(struct ioapic *a, unsigned pin, bool up);
 /* A local APIC acknowledged @vector (KVM_EXIT_IOAPIC_EOI). */
 void ioapic_eoi(struct ioapic *a, uint8_t vector);
 
+/* Can a pin send what wakes a processor that has interrupts off (NMI, SMI, INIT)? */
+bool ioapic_has_nmi(struct ioapic *a);
+
 /* The register window: IOREGSEL at 0, IOWIN at 0x10; 32-bit accesses, others read 0 and do nothing.
  */
 void ioapic_read(struct ioapic *a, uint64_t off, void *buf, unsigned len);

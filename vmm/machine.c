@@ -166,6 +166,7 @@ int machine_new(struct machine **ret, const struct machine_config *cfg, struct l
 	for (unsigned i = 0; i < MACHINE_CPUS_MAX; i++)
 		m->vcpu[i].fd = -1;
 	machine_init_slots(m);
+	halt_init(&m->halt, m->vcpu, &m->shared);
 	rc = make(m, cfg, e);
 	if (rc < 0) {
 		machine_free(m);
@@ -288,6 +289,13 @@ static void vcpu_left(void *ctx)
 		loop_post(m->loop, &m->left_work);
 }
 
+static void vcpu_muster(void *ctx, struct vcpu *v)
+{
+	struct machine *m = ctx;
+
+	halt_muster(&m->halt, v);
+}
+
 static int make_vcpus(struct machine *m, const struct boot_regs *regs, struct err *e)
 {
 	int rc = cpuid_query(&m->cpuid, &m->vm, e);
@@ -300,6 +308,7 @@ static int make_vcpus(struct machine *m, const struct boot_regs *regs, struct er
 	m->shared.eoi = vcpu_eoi;
 	m->shared.end = vcpu_end;
 	m->shared.left = vcpu_left;
+	m->shared.muster = vcpu_muster;
 	m->shared.ctx = m;
 	for (unsigned i = 0; rc == 0 && i < m->cfg.cpus; i++)
 		rc = vcpu_new(&m->vcpu[i], &m->shared, i, &m->cpuid, regs, e);
@@ -311,6 +320,7 @@ static void stop_vcpus(struct machine *m)
 	atomic_store_explicit(&m->shared.stop, true, memory_order_release);
 	for (unsigned i = 0; i < m->cfg.cpus; i++)
 		vcpu_kick(&m->vcpu[i]);
+	halt_release(&m->halt);
 }
 
 /*
@@ -338,6 +348,15 @@ static void watch_broken(void *ctx, const char *why)
 
 	(void)snprintf(msg, sizeof(msg), "%.250s; 'vmm check' tells more", why);
 	machine_end(ctx, MACHINE_FAILED, 0, msg);
+}
+
+/* How Linux powers off when it knows no other way; or a crash before it could say anything. */
+static void all_halted(void *ctx)
+{
+	struct machine *m = ctx;
+
+	if (!ioapic_has_nmi(&m->ioapic))
+		machine_end(m, MACHINE_POWEROFF, 0, NULL);
 }
 
 static void watch_stopped(void *ctx)
@@ -369,6 +388,11 @@ int machine_start(struct machine *m, struct err *e)
 	m->watch.stopped = watch_stopped;
 	m->watch.ctx = m;
 	watch_start(&m->watch, m->loop, m->vm.kvm_fd);
+	m->halt.halted = all_halted;
+	m->halt.stopped = watch_stopped;
+	m->halt.ctx = m;
+	if (m->hw == MACHINE_HW_MPTABLE)
+		halt_start(&m->halt, m->loop);
 	machine_arm_slots(m);
 	return 0;
 }
@@ -430,6 +454,8 @@ static void on_left(struct loop_work *w)
 	machine_drain_slots(m);
 	m->draining++;
 	watch_stop(&m->watch);
+	m->draining++;
+	halt_stop(&m->halt);
 	machine_drained(m);
 }
 
@@ -463,6 +489,7 @@ void machine_free(struct machine *m)
 		ioapic_fini(&m->ioapic);
 		serial_fini(&m->serial);
 	}
+	halt_fini(&m->halt);
 	(void)pthread_mutex_destroy(&m->end_lock);
 	free(m->kernel_name);
 	free(m->cmdline);

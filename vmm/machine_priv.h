@@ -11,6 +11,7 @@
 #include "virtio/mmio.h"
 #include "vmm/boot_x86.h"
 #include "vmm/bus.h"
+#include "vmm/halt.h"
 #include "vmm/hw.h"
 #include "vmm/ioapic.h"
 #include "vmm/machine.h"
@@ -71,6 +72,7 @@ struct machine {
 	char msg[512];
 	struct loop_work end_work, left_work;
 	struct watch watch;
+	struct halt halt;  /* in use without a power-off register */
 	unsigned draining; /* what still has to come back before ended() */
 	bool ended;
 };

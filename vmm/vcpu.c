@@ -4,7 +4,7 @@
  *
  * Stopping: sh->stop is set, then immediate_exit, then the signal is sent. The thread sees the flag
  * before the next KVM_RUN; if it is about to enter it, immediate_exit makes that return; if it is
- * inside, the signal does.
+ * inside, the signal does. With sh->called it is the same.
  */
 #include "vmm/vcpu.h"
 
@@ -216,6 +216,38 @@ static void run_failed(struct vcpu *v, int err)
 	end(v, MACHINE_FAILED, msg);
 }
 
+/* Intel SDM 3, 8.10: who halts with interrupts off wakes of NMI, SMI and INIT only. */
+#define RFLAGS_IF (1ull << 9)
+
+bool vcpu_halted(const struct vcpu *v)
+{
+	struct kvm_vcpu_events ev;
+	struct kvm_mp_state mp;
+	struct kvm_regs regs;
+
+	if (kvm_call(v->fd, KVM_GET_MP_STATE, &mp) < 0)
+		return false;
+	/* Not started yet, or stopped by another processor. */
+	if (mp.mp_state == KVM_MP_STATE_UNINITIALIZED || mp.mp_state == KVM_MP_STATE_INIT_RECEIVED)
+		return true;
+	if (mp.mp_state != KVM_MP_STATE_HALTED || kvm_call(v->fd, KVM_GET_REGS, &regs) < 0 ||
+	    kvm_call(v->fd, KVM_GET_VCPU_EVENTS, &ev) < 0)
+		return false;
+	return !(regs.rflags & RFLAGS_IF) && !ev.nmi.pending && !ev.nmi.injected &&
+	       !ev.smi.pending && !ev.exception.injected && !ev.exception.pending &&
+	       !ev.interrupt.injected;
+}
+
+static int run_once(struct vcpu *v)
+{
+	int rc;
+
+	atomic_store_explicit(&v->inside, true, memory_order_relaxed);
+	rc = ioctl(v->fd, KVM_RUN, 0) < 0 ? -errno : 0;
+	atomic_store_explicit(&v->inside, false, memory_order_relaxed);
+	return rc;
+}
+
 static void *vcpu_main(void *arg)
 {
 	struct vcpu *v = arg;
@@ -229,14 +261,23 @@ static void *vcpu_main(void *arg)
 	(void)pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 	if (v->index == 0)
 		report_stamp(v->sh->report, PHASE_RUN);
-	while (!atomic_load_explicit(&v->sh->stop, memory_order_acquire)) {
-		if (ioctl(v->fd, KVM_RUN, 0) == 0) {
+	while (!atomic_load(&v->sh->stop)) {
+		int rc;
+
+		if (atomic_load(&v->sh->called)) {
+			v->sh->muster(v->sh->ctx, v);
+			continue;
+		}
+		rc = run_once(v);
+		if (rc == 0) {
 			handle_exit(v);
-		} else if (errno == EINTR || errno == EAGAIN) {
+		} else if (rc == -EINTR || rc == -EAGAIN) {
 			/* EAGAIN: a processor that waited for its start-up got it. */
 			report_count(v->sh->report, REPORT_INTR);
+			/* Cleared before the flags are looked at, set after they are. */
+			__atomic_store_n(&v->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
 		} else {
-			run_failed(v, errno);
+			run_failed(v, -rc);
 		}
 	}
 	v->sh->left(v->sh->ctx);

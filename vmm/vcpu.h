@@ -21,6 +21,8 @@
 /* Interrupts KVM_RUN; its handler does nothing. Blocked everywhere but in vCPU threads. */
 #define VCPU_SIGNAL (SIGRTMIN + 6)
 
+struct vcpu;
+
 /* What all vCPUs of a machine share. Callbacks come from vCPU threads. */
 struct vcpu_shared {
 	const struct vm *vm;
@@ -31,6 +33,8 @@ struct vcpu_shared {
 	void (*eoi)(void *ctx, uint8_t vector);
 	void (*end)(void *ctx, enum machine_end why, int status, const char *msg);
 	void (*left)(void *ctx); /* this thread is about to return */
+	atomic_bool called;	 /* the threads have to come to muster(); then they are kicked */
+	void (*muster)(void *ctx, struct vcpu *v);
 	void *ctx;
 };
 
@@ -41,6 +45,7 @@ struct vcpu {
 	struct kvm_run *run;
 	pthread_t thread;
 	bool started;
+	atomic_bool inside; /* in KVM_RUN; a hint */
 };
 
 /* Makes vCPU @index with @cpuid (changed on the way); the first gets @state as its registers. */
@@ -49,8 +54,10 @@ int vcpu_new(struct vcpu *v, struct vcpu_shared *sh, unsigned index, struct cpui
 /* Installs the signal's handler once in the process. */
 int vcpu_setup_signal(void) MUST_CHECK;
 int vcpu_start(struct vcpu *v, struct err *e) MUST_CHECK;
-/* Gets it out of KVM_RUN after sh->stop was set. Loop thread. */
+/* Gets it out of KVM_RUN after sh->stop or sh->called was set. Loop thread. */
 void vcpu_kick(struct vcpu *v);
+/* Can nothing but another processor wake it? Its own thread. */
+bool vcpu_halted(const struct vcpu *v);
 /* Joins (after left()) and frees. Fine on one that was not made (fd < 0). */
 void vcpu_free(struct vcpu *v);
 

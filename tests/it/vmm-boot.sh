@@ -67,6 +67,14 @@ fi
 run 0 "${linux[@]}" --hw mptable -c 2 -a 'quiet t=irq t=reboot'
 says '^husk-init: cpus 2 '
 says 'IO-APIC +1-edge +virtio'
+run 0 -k "$HUSK_BUILD/guest/halt.elf" -m 16M --console none -c 3
+# No register to power off by: it halts its processors, which is noticed.
+for cpus in 1 3; do
+    run 0 "${linux[@]}" --hw mptable -c $cpus -a 'quiet t=irq t=off'
+    says "^husk-init: cpus $cpus "
+done
+# Idle is not off: asleep for longer than it takes to notice.
+run 7 "${linux[@]}" --hw mptable -c 2 -a 'quiet t=idle t=exit'
 run 0 "${linux[@]}" -k "$TMP/bzImage" -a 'quiet t=off'
 says '^husk-init'
 

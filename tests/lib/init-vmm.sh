@@ -20,6 +20,7 @@ for word in $(cat /proc/cmdline); do
     t=panic) echo c >/proc/sysrq-trigger ;;
     t=triple) /endguest 0x64 0xfe ;;
     t=cat) read -r line && echo "got $line" ;;
+    t=idle) sleep 6 ;;
     t=hang) while :; do sleep 1000; done ;;
     esac
 done
