@@ -2,9 +2,12 @@
 /*
  * The sandbox process's socket. See clients.h.
  *
- * A connection has one receive and one wait for room in flight. Its memory stays until both have
- * come back: a connection that ends is unlinked, its descriptor shut down, and freed by its last
- * completion.
+ * A connection has one receive, one wait for room and one for a hang-up in flight. Its memory stays
+ * until all have come back: a connection that ends is unlinked, its descriptor shut down, and freed
+ * by its last completion.
+ *
+ * A client whose input the proxy does not want is not read from: what it sends stays in its socket,
+ * and it waits. Meanwhile only its hang-up is listened for.
  */
 #include "runtime/clients.h"
 
@@ -24,8 +27,9 @@
 #include "base/log.h"
 #include "runtime/state.h"
 
-#define BACKLOG 64
-#define RX_LEN	16384u
+#define BACKLOG	 64
+#define RX_LEN	 16384u
+#define RETRY_NS (100 * NS_PER_MS) /* from a failed accept, where nothing tells when to go on */
 
 struct conn {
 	struct clients *owner;
@@ -33,7 +37,7 @@ struct conn {
 	int fd;
 	proxy_client_t handle;
 	bool dead;
-	struct loop_op rx, room;
+	struct loop_op rx, room, hup;
 	struct msghdr msg;
 	struct iovec iov;
 	uint8_t data[RX_LEN];
@@ -48,7 +52,9 @@ struct clients {
 	struct proxy *proxy;
 	int listen_fd;
 	struct loop_op accept;
+	struct loop_timer retry; /* of accept */
 	struct loop_timer tick;
+	bool ending; /* nothing is armed any more */
 	struct loop_work flush;
 	struct list conns;
 	char url[64 + 256];
@@ -74,7 +80,7 @@ int clients_listen(int dir, struct err *e)
 
 static void conn_maybe_free(struct conn *c)
 {
-	if (!c->dead || c->rx.busy || c->room.busy)
+	if (!c->dead || c->rx.busy || c->room.busy || c->hup.busy)
 		return;
 	(void)close(c->fd);
 	free(c);
@@ -90,6 +96,7 @@ static void conn_end(struct conn *c)
 	(void)shutdown(c->fd, SHUT_RDWR);
 	loop_cancel(c->owner->loop, &c->rx);
 	loop_cancel(c->owner->loop, &c->room);
+	loop_cancel(c->owner->loop, &c->hup);
 	conn_maybe_free(c);
 }
 
@@ -127,16 +134,39 @@ static void set_tick(struct clients *s)
 {
 	uint64_t when = proxy_tick(s->proxy, clock_ns());
 
-	if (when != UINT64_MAX && !s->tick.op.busy)
+	if (when != UINT64_MAX && !s->tick.op.busy && !s->ending)
 		loop_timer(s->loop, &s->tick, when);
+}
+
+static void conn_receive(struct conn *c)
+{
+	struct proxy *p = c->owner->proxy;
+
+	if (c->rx.busy)
+		return;
+	if (!proxy_wants_input(p, c->handle)) { /* clients_wake() comes when it does */
+		if (!c->hup.busy)
+			loop_poll(c->owner->loop, &c->hup, c->fd, POLLHUP);
+		return;
+	}
+	c->iov = (struct iovec){.iov_base = c->data, .iov_len = sizeof(c->data)};
+	c->msg = (struct msghdr){.msg_iov = &c->iov,
+				 .msg_iovlen = 1,
+				 .msg_control = c->control.space,
+				 .msg_controllen = sizeof(c->control.space)};
+	loop_recvmsg(c->owner->loop, &c->rx, c->fd, &c->msg, MSG_CMSG_CLOEXEC);
 }
 
 static void flush_work(struct loop_work *w)
 {
 	struct clients *s = container_of(w, struct clients, flush);
 
-	list_for_each_safe (pos, next, &s->conns)
-		(void)conn_flush(list_entry(pos, struct conn, node));
+	list_for_each_safe (pos, next, &s->conns) {
+		struct conn *c = list_entry(pos, struct conn, node);
+
+		if (conn_flush(c))
+			conn_receive(c);
+	}
 	set_tick(s);
 }
 
@@ -161,14 +191,19 @@ static void room_done(struct loop_op *op, int res, unsigned flags)
 		(void)conn_flush(c);
 }
 
-static void conn_receive(struct conn *c)
+/* Whoever is not read from has gone. What it sent before is nobody's any more. */
+static void hup_done(struct loop_op *op, int res, unsigned flags)
 {
-	c->iov = (struct iovec){.iov_base = c->data, .iov_len = sizeof(c->data)};
-	c->msg = (struct msghdr){.msg_iov = &c->iov,
-				 .msg_iovlen = 1,
-				 .msg_control = c->control.space,
-				 .msg_controllen = sizeof(c->control.space)};
-	loop_recvmsg(c->owner->loop, &c->rx, c->fd, &c->msg, MSG_CMSG_CLOEXEC);
+	struct conn *c = container_of(op, struct conn, hup);
+
+	(void)res;
+	(void)flags;
+	if (c->dead)
+		conn_maybe_free(c);
+	else if (proxy_wants_input(c->owner->proxy, c->handle))
+		conn_receive(c); /* it is read from again, which finds the end in its place */
+	else
+		conn_end(c);
 }
 
 /* No command of today takes descriptors: what was sent along is closed, not kept. */
@@ -224,6 +259,7 @@ static void conn_add(struct clients *s, int fd)
 	*c = (struct conn){.owner = s, .fd = fd};
 	c->rx = (struct loop_op){.done = rx_done, .what = "client"};
 	c->room = (struct loop_op){.done = room_done, .what = "client output"};
+	c->hup = (struct loop_op){.done = hup_done, .what = "client hang-up"};
 	c->handle = proxy_connect(s->proxy);
 	if (!c->handle) {
 		log_warn("too many connections");
@@ -240,11 +276,30 @@ static void accept_done(struct loop_op *op, int res, unsigned flags)
 	struct clients *s = container_of(op, struct clients, accept);
 
 	(void)flags;
+	if (s->ending) {
+		if (res >= 0)
+			(void)close(res);
+		return;
+	}
 	if (res >= 0)
 		conn_add(s, res);
 	else if (res == -ECANCELED || res == -EBADF || res == -EINVAL)
 		return;
-	loop_accept(s->loop, &s->accept, s->listen_fd);
+	/* Out of descriptors or memory, the same would come back at once, again and again. */
+	if (res == -EMFILE || res == -ENFILE || res == -ENOBUFS || res == -ENOMEM)
+		loop_timer(s->loop, &s->retry, clock_ns() + RETRY_NS);
+	else
+		loop_accept(s->loop, &s->accept, s->listen_fd);
+}
+
+static void retry_done(struct loop_op *op, int res, unsigned flags)
+{
+	struct clients *s = container_of(op, struct clients, retry.op);
+
+	(void)res;
+	(void)flags;
+	if (!s->ending)
+		loop_accept(s->loop, &s->accept, s->listen_fd);
 }
 
 void clients_random(void *ctx, void *buf, size_t len)
@@ -272,6 +327,7 @@ int clients_new(struct clients **ret, struct loop *l, int listen_fd, const char 
 	s->listen_fd = listen_fd;
 	list_init(&s->conns);
 	s->accept = (struct loop_op){.done = accept_done, .what = "accept"};
+	s->retry.op = (struct loop_op){.done = retry_done, .what = "accept again"};
 	s->tick.op = (struct loop_op){.done = tick_done, .what = "client timer"};
 	s->flush.fn = flush_work;
 	(void)snprintf(s->url, sizeof(s->url), "unix:///%s/" STATE_SOCK, id);
@@ -295,7 +351,8 @@ void clients_free(struct clients *s)
 {
 	if (!s)
 		return;
-	loop_unpost(s->loop, &s->flush);
+	/* A connection or a tick that comes in between must not be followed by another one. */
+	s->ending = true;
 	list_for_each_safe (pos, next, &s->conns) {
 		struct conn *c = list_entry(pos, struct conn, node);
 
@@ -303,10 +360,12 @@ void clients_free(struct clients *s)
 			conn_end(c);
 	}
 	loop_cancel(s->loop, &s->accept);
+	loop_cancel(s->loop, &s->retry.op);
 	loop_cancel(s->loop, &s->tick.op);
-	while (s->accept.busy || s->tick.op.busy)
+	while (s->accept.busy || s->retry.op.busy || s->tick.op.busy)
 		if (loop_step(s->loop, true) < 0)
 			break;
+	loop_unpost(s->loop, &s->flush);
 	(void)close(s->listen_fd);
 	proxy_free(s->proxy);
 	free(s);
