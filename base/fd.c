@@ -8,6 +8,19 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
+int fd_fill_stdio(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd < 0)
+		return -errno;
+	(void)close(fd);
+	return 0;
+}
+
 ssize_t fd_read_full(int fd, void *buf, size_t len)
 {
 	size_t got = 0;

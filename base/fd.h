@@ -19,6 +19,11 @@ static inline void fd_close(int *fd)
 		(void)close(*fd);
 	*fd = -1;
 }
+/*
+ * Opens /dev/null as each of stdin, stdout and stderr that is closed, so that no descriptor of ours
+ * becomes one of them by chance. 0 or -errno. At the start of a program.
+ */
+int fd_fill_stdio(void) MUST_CHECK;
 static inline void free_ptr(void *p)
 {
 	free(*(void **)p);

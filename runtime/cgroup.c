@@ -32,6 +32,18 @@ static int put(const char *dir, const char *file, const char *text)
 	return fd < 0 ? -errno : fd_write_full(fd, text, strlen(text));
 }
 
+/* Are there processes in it or below it? */
+static bool is_populated(const char *path)
+{
+	auto_free char *text = NULL;
+	char file[PATH_MAX];
+
+	if ((size_t)snprintf(file, sizeof(file), "%s/cgroup.events", path) >= sizeof(file) ||
+	    fd_read_file(AT_FDCWD, file, 4096, &text, NULL) < 0)
+		return false;
+	return strstr(text, "populated 1") != NULL;
+}
+
 int cgroup_resolve(const struct spec *s, char **ret, char **ret_keep, struct err *e)
 {
 	const char *p = s->cgroups_path;
@@ -60,6 +72,10 @@ int cgroup_resolve(const struct spec *s, char **ret, char **ret_keep, struct err
 		return err_set(e, -ENAMETOOLONG, "linux.cgroupsPath: too long");
 	for (size_t n = strlen(path); path[n - 1] == '/'; n--)
 		path[n - 1] = '\0';
+	/* Removing a container ends all that is in its cgroup. */
+	if (is_populated(path))
+		return err_set(e, -EBUSY,
+			       "linux.cgroupsPath: cgroup %s has processes in it already", path);
 	*ret = strdup(path);
 	while (stat(path, &st) < 0 && (at = strrchr(path, '/')))
 		*at = '\0';

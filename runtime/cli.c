@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -221,6 +222,12 @@ int husk_main(int argc, char **argv, uint64_t start_ns)
 	struct err e = {0};
 	int n, rc;
 
+	if (fd_fill_stdio() < 0) {
+		(void)fprintf(stderr, "husk: /dev/null: %s\n", strerror(errno));
+		return 1;
+	}
+	/* Ignored by whoever started us, it would take the exit statuses of our children with it. */
+	(void)signal(SIGCHLD, SIG_DFL);
 	/* One page that the sandbox process and its CLI both see. */
 	g.report = mmap(NULL, sizeof(*g.report), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
 			-1, 0);

@@ -350,6 +350,8 @@ static int run_container(struct creation *k, struct err *e)
 	auto_fd sig_fd = -1;
 	int rc;
 
+	/* It is made. Others may delete it while we wait for its end. */
+	state_unlock(k->state_dir);
 	rc = forward_signals(&sig_fd, e);
 	if (rc == 0)
 		rc = cmds_start(c, k->state_dir, k->a.state.id, e);
@@ -360,9 +362,9 @@ static int run_container(struct creation *k, struct err *e)
 	} else {
 		rc = wait_for(k->pid, sig_fd, e);
 	}
-	/* The lock goes first: delete takes it. */
 	fd_close(&k->state_dir);
-	if (!(rc >= 0 && c->o.keep) && cmds_delete(c->g->root, k->a.state.id, true, &ignored) < 0)
+	if (!(rc >= 0 && c->o.keep) && cmds_delete(c->g->root, k->a.state.id, true, &ignored) < 0 &&
+	    ignored.code != -ENOENT) /* somebody else has deleted it */
 		log_warn("%s", ignored.msg);
 	if (rc < 0)
 		while (waitpid(k->pid, NULL, 0) < 0 && errno == EINTR)

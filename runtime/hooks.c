@@ -17,7 +17,8 @@
 #include "base/clock.h"
 #include "base/fd.h"
 
-#define OUTPUT_MAX 512u /* of a failing hook's output, in the message */
+#define OUTPUT_MAX 512u	  /* of a failing hook's output, in the message */
+#define PIPE_HOLDS 65536u /* pipe(7) */
 
 static char **strings(struct json_object *a, const char *first)
 {
@@ -56,10 +57,26 @@ static void become(const char *path, char **argv, char **envp, const char *dir, 
 	_exit(127);
 }
 
-/* Keeps the end of what the hook says until it ends or the time is over. 0 or -ETIMEDOUT. */
+static void keep_tail(char *tail, size_t *tail_len, const char *buf, size_t got)
+{
+	if (*tail_len + got > OUTPUT_MAX) {
+		size_t keep = MIN(*tail_len, OUTPUT_MAX - MIN(got, OUTPUT_MAX));
+
+		memmove(tail, tail + *tail_len - keep, keep);
+		*tail_len = keep;
+	}
+	memcpy(tail + *tail_len, buf, got);
+	*tail_len += got;
+}
+
+/*
+ * Keeps the end of what the hook says until it ends or the time is over. 0 or -ETIMEDOUT. What it
+ * leaves running may go on writing: after the hook's end no more is read than the pipe can have held.
+ */
 static int listen_to(int pidfd, int out, uint64_t until, char *tail, size_t *tail_len)
 {
-	char buf[512];
+	char buf[OUTPUT_MAX];
+	size_t late = 0;
 
 	for (;;) {
 		struct pollfd p[2] = {{.fd = pidfd, .events = POLLIN},
@@ -72,27 +89,21 @@ static int listen_to(int pidfd, int out, uint64_t until, char *tail, size_t *tai
 
 		if (n < 0 && errno != EINTR)
 			return -errno;
-		if (n == 0)
+		if (n < 0)
+			continue;
+		if (!p[0].revents && (n == 0 || now >= until))
 			return -ETIMEDOUT;
-		if (n > 0 && p[1].revents) {
+		if (p[1].revents && late < PIPE_HOLDS) {
 			ssize_t got = read(out, buf, sizeof(buf));
 
-			if (got <= 0) {
+			if (got > 0)
+				keep_tail(tail, tail_len, buf, (size_t)got);
+			else
 				out = -1; /* poll ignores it */
-				continue;
-			}
-			if (*tail_len + (size_t)got > OUTPUT_MAX) {
-				size_t keep =
-				    MIN(*tail_len, OUTPUT_MAX - MIN((size_t)got, OUTPUT_MAX));
-
-				memmove(tail, tail + *tail_len - keep, keep);
-				*tail_len = keep;
-			}
-			memcpy(tail + *tail_len, buf, (size_t)got);
-			*tail_len += (size_t)got;
+			late += p[0].revents && got > 0 ? (size_t)got : 0;
 			continue;
 		}
-		if (n > 0 && p[0].revents)
+		if (p[0].revents)
 			return 0;
 	}
 }

@@ -108,7 +108,8 @@ static int take_hold(struct birth *b, struct err *e)
 	b->root_dir = open(a->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (b->root_dir < 0)
 		return err_sys(e, -errno, "state directory '%s'", a->root);
-	b->fds.state_dir = openat(b->root_dir, a->state.id, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	/* That very directory: by now its name could be another's. */
+	b->fds.state_dir = openat(a->state_dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (b->fds.state_dir < 0)
 		return err_sys(e, -errno, "state directory '%s/%s'", a->root, a->state.id);
 	/* The lock is the CLI's: it ends with the CLI's descriptor, not with a copy of it here. */
@@ -320,6 +321,7 @@ static int be_born(struct birth *b, struct box **ret, struct err *e)
 	int rc;
 
 	(void)setsid();
+	(void)umask(022); /* mount points that are made are for the container's users */
 	a->state.pid = getpid();
 	a->state.start_time = state_start_time(a->state.pid);
 	rc = take_hold(b, e);
@@ -357,10 +359,12 @@ static int be_born(struct birth *b, struct box **ret, struct err *e)
 static void undo(struct birth *b)
 {
 	struct sandbox_args *a = b->a;
+	struct stat st;
 
 	if (b->cgroups >= 0)
 		cgroup_undo(b->cgroups, a->state.cgroup, a->state.cgroup_keep);
-	if (b->root_dir >= 0)
+	/* Deleted by somebody, its name may be another's already. */
+	if (b->root_dir >= 0 && fstat(b->fds.state_dir, &st) == 0 && st.st_nlink > 0)
 		(void)state_remove_dir(b->root_dir, a->state.id);
 }
 

@@ -176,6 +176,24 @@ static int check_process(const struct spec *s, struct err *e)
 	return 0;
 }
 
+/* Does @path, as it is written, name the root itself? */
+static bool is_root(const char *path)
+{
+	unsigned depth = 0;
+
+	while (*path) {
+		size_t skip = strspn(path, "/"), n = strcspn(path + skip, "/");
+		const char *name = path + skip;
+
+		if (n == 2 && name[0] == '.' && name[1] == '.')
+			depth -= depth > 0;
+		else if (n > 0 && !(n == 1 && name[0] == '.'))
+			depth++;
+		path = name + n;
+	}
+	return depth == 0;
+}
+
 static int check_mounts(const struct spec *s, struct err *e)
 {
 	struct json_object *mounts = json_at(s->root, "mounts");
@@ -185,6 +203,11 @@ static int check_mounts(const struct spec *s, struct err *e)
 
 		if (!json_str(m, "destination", "")[0])
 			return err_set(e, -EINVAL, WHAT ": mounts[%zu].destination: empty", i);
+		if (is_root(json_str(m, "destination", "")))
+			return err_set(e, -EINVAL,
+				       WHAT
+				       ": mounts[%zu].destination: '%.200s' is the root itself",
+				       i, json_str(m, "destination", ""));
 		if (!spec_mount_is_guest(m) && !json_str(m, "source", "")[0])
 			return err_set(e, -EINVAL,
 				       WHAT ": mounts[%zu]: a bind mount without a source", i);

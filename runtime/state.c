@@ -69,12 +69,15 @@ const char *state_status_name(enum state_status s)
 int state_check_id(const char *id, struct err *e)
 {
 	static const char set[] =
-	    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+,.-";
+	    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+.-";
 
-	if (!*id || id[strspn(id, set)] || !strcmp(id, ".") || !strcmp(id, ".."))
+	/* What the agent takes, too: in the guest it is the name of a cgroup. */
+	if (!*id || id[strspn(id, set)] || id[0] == '.')
 		return err_set(
 		    e, -EINVAL,
-		    "invalid container ID '%.200s': it may have letters, digits, and _+,.-", id);
+		    "invalid container ID '%.200s': it may have letters, digits, and _+.-, "
+		    "and does not begin with a dot",
+		    id);
 	if (strlen(id) > NAME_MAX)
 		return err_set(e, -ENAMETOOLONG,
 			       "invalid container ID '%.64s…': longer than %d characters", id,
@@ -170,6 +173,11 @@ int state_lock(int dir, const char *id, struct err *e)
 	if (fstat(dir, &st) < 0 || st.st_nlink == 0)
 		return err_set(e, -ENOENT, "container '%s' does not exist", id);
 	return 0;
+}
+
+void state_unlock(int dir)
+{
+	(void)flock(dir, LOCK_UN);
 }
 
 int state_remove_dir(int rootdir, const char *id)

@@ -55,6 +55,8 @@ int state_make_dir(const char *root, const char *id, int *ret_dir, struct err *e
 int state_open_dir(const char *root, const char *id, int *ret_dir, struct err *e) MUST_CHECK;
 /* Takes the lock. -ENOENT when the directory has been removed meanwhile. */
 int state_lock(int dir, const char *id, struct err *e) MUST_CHECK;
+/* Gives the lock back, though @dir stays open. */
+void state_unlock(int dir);
 /* Removes <rootdir>/<id> with all that can be in it. 0 or -errno. */
 int state_remove_dir(int rootdir, const char *id);
 

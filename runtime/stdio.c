@@ -322,7 +322,8 @@ bool sink_is_idle(const struct sink *s)
 
 void sink_discard(struct sink *s)
 {
-	sink_break(s);
+	if (s)
+		sink_break(s);
 }
 
 void sink_end(struct sink *s)

@@ -49,7 +49,7 @@ struct sink *sink_new(struct loop *l, int fd, int proc_fd, const struct sink_ops
  */
 void sink_write(struct sink *s, const void *buf, size_t len);
 bool sink_is_idle(const struct sink *s);
-void sink_discard(struct sink *s); /* forget what is not written yet */
+void sink_discard(struct sink *s); /* forget what is not written yet; NULL is fine */
 void sink_end(struct sink *s);	   /* as source_end() */
 
 #endif

@@ -138,9 +138,9 @@ Test(paths, entry_point)
 
 Test(ids, characters)
 {
-	static const char *const good[] = {"a", "A-b_c+d,e.f", "..a", "0", "..."};
-	static const char *const bad[] = {"",	 ".",	     "..",  "a/b", "a b",
-					  "a\n", "\xc3\xa4", "a\\", "a:b"};
+	static const char *const good[] = {"a", "A-b_c+d.e.f", "-a", "0", "a..."};
+	static const char *const bad[] = {"",	      ".",   "..",  "a/b", "a b", "a\n",
+					  "\xc3\xa4", "a\\", "a:b", "a,b", "..a", ".a"};
 	char lengthy[300];
 	struct err e;
 

@@ -111,6 +111,10 @@ Test(spec, unsupported_is_named)
 	refused(HEAD "," NS ",\"vm\":{}}", "vm: ");
 	refused(HEAD "," NS ",\"mounts\":[{\"destination\":\"/a\",\"type\":\"bind\"}]}",
 		"a bind mount without a source");
+	refused(HEAD "," NS ",\"mounts\":[{\"destination\":\"/\",\"type\":\"tmpfs\"}]}",
+		"mounts[0].destination: '/' is the root itself");
+	refused(HEAD "," NS ",\"mounts\":[{\"destination\":\"/a/.././/\",\"type\":\"tmpfs\"}]}",
+		"is the root itself");
 	refused(HEAD "," NS ",\"hooks\":{\"prestart\":[{\"path\":\"relative\"}]}}",
 		"hooks.prestart[0].path: not absolute");
 	refused(HEAD "," NS ",\"hooks\":{\"poststop\":[{\"path\":1}]}}",

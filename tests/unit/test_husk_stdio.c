@@ -266,3 +266,8 @@ Test(stdio, ended_while_waiting)
 	(void)close(in[1]);
 	(void)close(out[0]);
 }
+
+Test(stdio, discard_of_none)
+{
+	sink_discard(NULL); /* one that has ended before the other stream's reader was given up */
+}
