@@ -137,6 +137,7 @@ static void deadline_passed(struct loop_op *op, int res, unsigned flags)
 	if (b->err)
 		sink_discard(b->err);
 	box_end(b, 128 + SIGKILL);
+	box_maybe_end(b); /* it may have been draining for a reader that has stopped */
 }
 
 void box_deadline(struct box *b, uint64_t in_ns)
@@ -189,9 +190,11 @@ static void machine_ended(void *ctx, enum machine_end why, int status, const cha
 
 /* ---- signals --------------------------------------------------------------------------------- */
 
+/* Does not end a process that has not been told how to take it. */
 static bool is_harmless(int signo)
 {
-	return signo == SIGCHLD || signo == SIGCONT || signo == SIGURG || signo == SIGWINCH;
+	return signo == SIGCHLD || signo == SIGCONT || signo == SIGURG || signo == SIGWINCH ||
+	       signo == SIGSTOP || signo == SIGTSTP || signo == SIGTTIN || signo == SIGTTOU;
 }
 
 /* A signal for the container, from kill(2) on us (no @req) or from `husk kill`. */

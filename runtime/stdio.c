@@ -76,6 +76,7 @@ struct source {
 	const struct source_ops *ops; /* NULL = ended */
 	void *ctx;
 	struct loop_op op;
+	unsigned inside; /* calls of ops on the stack: its memory stays */
 	uint8_t data[CHUNK];
 	size_t off, len;
 };
@@ -86,35 +87,36 @@ static void source_gone(struct source *s)
 	free(s);
 }
 
+static void source_leave(struct source *s)
+{
+	if (--s->inside == 0 && !s->ops && !s->op.busy)
+		source_gone(s);
+}
+
 static void source_poll(struct source *s)
 {
 	if (!s->op.busy)
 		loop_poll(s->loop, &s->op, stream_fd_no(&s->in), POLLIN);
 }
 
-/* True when all of what was read is gone. */
-static bool source_push(struct source *s)
+/* Hands on what was read, and asks for more when all of it is gone. */
+static void source_push(struct source *s)
 {
 	while (s->ops && s->off < s->len) {
 		size_t n = s->ops->take(s->ctx, s->data + s->off, s->len - s->off);
 
 		if (n == 0)
-			return false;
+			return;
 		s->off += n;
 	}
-	return s->ops != NULL;
+	if (s->ops)
+		source_poll(s);
 }
 
-static void source_ready(struct loop_op *op, int res, unsigned flags)
+static void source_read(struct source *s, int res)
 {
-	struct source *s = container_of(op, struct source, op);
 	ssize_t n;
 
-	(void)flags;
-	if (!s->ops) {
-		source_gone(s);
-		return;
-	}
 	if (res < 0) {
 		s->ops->eof(s->ctx);
 		return;
@@ -134,8 +136,21 @@ static void source_ready(struct loop_op *op, int res, unsigned flags)
 	}
 	s->off = 0;
 	s->len = (size_t)n;
-	if (source_push(s))
-		source_poll(s);
+	source_push(s);
+}
+
+static void source_ready(struct loop_op *op, int res, unsigned flags)
+{
+	struct source *s = container_of(op, struct source, op);
+
+	(void)flags;
+	if (!s->ops) {
+		source_gone(s);
+		return;
+	}
+	s->inside++;
+	source_read(s, res);
+	source_leave(s);
 }
 
 struct source *source_new(struct loop *l, int fd, int proc_fd, const struct source_ops *ops,
@@ -150,6 +165,7 @@ struct source *source_new(struct loop *l, int fd, int proc_fd, const struct sour
 	s->loop = l;
 	s->ops = ops;
 	s->ctx = ctx;
+	s->inside = 0;
 	s->off = s->len = 0;
 	s->op = (struct loop_op){.done = source_ready, .what = "stdin"};
 	stream_fd_open(&s->in, fd, proc_fd, O_RDONLY);
@@ -163,8 +179,11 @@ void source_start(struct source *s)
 
 void source_resume(struct source *s)
 {
-	if (s->off < s->len && source_push(s))
-		source_poll(s);
+	if (s->off == s->len)
+		return;
+	s->inside++;
+	source_push(s);
+	source_leave(s);
 }
 
 void source_end(struct source *s)
@@ -174,6 +193,8 @@ void source_end(struct source *s)
 	s->ops = NULL;
 	if (s->op.busy) {
 		loop_cancel(s->loop, &s->op); /* its end frees it; the descriptor goes now */
+		stream_fd_close(&s->in);
+	} else if (s->inside) {
 		stream_fd_close(&s->in);
 	} else {
 		source_gone(s);
@@ -188,6 +209,7 @@ struct sink {
 	const struct sink_ops *ops; /* NULL = ended */
 	void *ctx;
 	struct loop_op op;
+	unsigned inside; /* as in a source */
 	struct buf queue;
 	bool broken;
 };
@@ -197,6 +219,12 @@ static void sink_gone(struct sink *s)
 	stream_fd_close(&s->out);
 	buf_free(&s->queue);
 	free(s);
+}
+
+static void sink_leave(struct sink *s)
+{
+	if (--s->inside == 0 && !s->ops && !s->op.busy)
+		sink_gone(s);
 }
 
 static void sink_poll(struct sink *s)
@@ -256,7 +284,8 @@ static void sink_drain(struct sink *s, bool is_ready)
 		if (!s->ops)
 			return;
 	}
-	s->ops->idle(s->ctx);
+	if (s->ops)
+		s->ops->idle(s->ctx);
 }
 
 static void sink_ready(struct loop_op *op, int res, unsigned flags)
@@ -268,9 +297,11 @@ static void sink_ready(struct loop_op *op, int res, unsigned flags)
 		sink_gone(s);
 		return;
 	}
+	s->inside++;
 	if (res < 0)
 		sink_break(s);
 	sink_drain(s, true);
+	sink_leave(s);
 }
 
 struct sink *sink_new(struct loop *l, int fd, int proc_fd, const struct sink_ops *ops, void *ctx)
@@ -289,7 +320,7 @@ struct sink *sink_new(struct loop *l, int fd, int proc_fd, const struct sink_ops
 	return s;
 }
 
-void sink_write(struct sink *s, const void *buf, size_t len)
+static void sink_take(struct sink *s, const void *buf, size_t len)
 {
 	const uint8_t *p = buf;
 	ssize_t n = 0;
@@ -315,6 +346,13 @@ void sink_write(struct sink *s, const void *buf, size_t len)
 		sink_poll(s);
 }
 
+void sink_write(struct sink *s, const void *buf, size_t len)
+{
+	s->inside++;
+	sink_take(s, buf, len);
+	sink_leave(s);
+}
+
 bool sink_is_idle(const struct sink *s)
 {
 	return s->queue.len == 0;
@@ -322,8 +360,11 @@ bool sink_is_idle(const struct sink *s)
 
 void sink_discard(struct sink *s)
 {
-	if (s)
-		sink_break(s);
+	if (!s)
+		return;
+	s->inside++;
+	sink_break(s);
+	sink_leave(s);
 }
 
 void sink_end(struct sink *s)
@@ -333,6 +374,8 @@ void sink_end(struct sink *s)
 	s->ops = NULL;
 	if (s->op.busy) {
 		loop_cancel(s->loop, &s->op);
+		stream_fd_close(&s->out);
+	} else if (s->inside) {
 		stream_fd_close(&s->out);
 	} else {
 		sink_gone(s);

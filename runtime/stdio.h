@@ -32,7 +32,7 @@ struct source *source_new(struct loop *l, int fd, int proc_fd, const struct sour
 void source_start(struct source *s);
 void source_resume(struct source *s);
 /*
- * No call of ops after this one. The descriptor is closed, at once where nothing was being waited
+ * No call of ops after this one, which may come from inside of one. The descriptor is closed, at once where nothing was being waited
  * for and in the loop's next round else. NULL is fine.
  */
 void source_end(struct source *s);

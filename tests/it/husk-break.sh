@@ -160,7 +160,7 @@ for e in 'fifo:permission denied' 'node:permission denied' 'dir:permission denie
     refused "entry point ${e%%:*}" "${e#*:}"
 done
 config .
-rm -r "$r/proc" "$r/dev" "$r/etc/passwd"
+rm -r "${r:?}/proc" "${r:?}/dev" "${r:?}/etc/passwd"
 ln -s "$TMP/precious" "$r/proc"
 ln -s "$TMP/precious/dev" "$r/dev"
 mkfifo "$r/etc/passwd"

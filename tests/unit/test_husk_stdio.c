@@ -271,3 +271,87 @@ Test(stdio, discard_of_none)
 {
 	sink_discard(NULL); /* one that has ended before the other stream's reader was given up */
 }
+
+/* The guest can break its link at any byte, and everything ends inside of the call then. */
+struct last {
+	struct source *src;
+	struct sink *sink;
+	unsigned calls;
+};
+
+static size_t take_and_end(void *ctx, const void *p, size_t len)
+{
+	struct last *x = ctx;
+
+	(void)p;
+	x->calls++;
+	source_end(x->src);
+	return len / 2;
+}
+
+static void end_by_consumed(void *ctx, size_t len)
+{
+	struct last *x = ctx;
+
+	(void)len;
+	x->calls++;
+	sink_end(x->sink);
+}
+
+static void end_by_broken(void *ctx)
+{
+	end_by_consumed(ctx, 0);
+}
+
+static const struct source_ops ending_source = {.take = take_and_end, .eof = end_by_broken};
+static const struct sink_ops ending_sink = {
+    .consumed = end_by_consumed, .broken = end_by_broken, .idle = end_by_broken};
+
+Test(stdio, source_ends_inside_of_take)
+{
+	struct last x = {0};
+	int fd[2];
+
+	ends(0, fd);
+	x.src = source_new(l, fd[0], proc_fd, &ending_source, &x);
+	source_start(x.src);
+	cr_assert_eq(write(fd[1], "data", 4), 4);
+	while (!x.calls)
+		cr_assert_eq(loop_step(l, true), 0);
+	cr_expect_eq(x.calls, 1);
+	cr_expect_eq(write(fd[1], "x", 1), -1, "the descriptor is closed");
+	(void)close(fd[1]);
+}
+
+Test(stdio, sink_ends_inside_of_consumed)
+{
+	struct last x = {0};
+	char rest[8];
+	int fd[2];
+
+	ends(0, fd);
+	x.sink = sink_new(l, fd[1], proc_fd, &ending_sink, &x);
+	sink_write(x.sink, "data", 4);
+	cr_expect_eq(x.calls, 1);
+	cr_expect_eq(read(fd[0], rest, sizeof(rest)), 4);
+	cr_expect_eq(read(fd[0], rest, sizeof(rest)), 0, "the descriptor is closed");
+	(void)close(fd[0]);
+}
+
+Test(stdio, sink_ends_inside_of_broken)
+{
+	struct last x = {0};
+	int fd[2];
+
+	ends(0, fd);
+	x.sink = sink_new(l, fd[1], proc_fd, &ending_sink, &x);
+	(void)close(fd[0]);
+	sink_write(x.sink, "data", 4);
+	cr_expect_eq(x.calls, 1);
+	ends(1, fd);
+	x = (struct last){0};
+	x.sink = sink_new(l, fd[1], proc_fd, &ending_sink, &x);
+	(void)close(fd[0]);
+	sink_discard(x.sink);
+	cr_expect_eq(x.calls, 1);
+}
