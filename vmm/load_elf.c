@@ -10,6 +10,10 @@
  *
  * Segments are read straight into guest memory. Fresh guest memory is zeros, so that what is beyond
  * p_filesz is not touched.
+ *
+ * Mapping the file there instead was measured and is worse: a boot takes 5240 faults of KVM instead
+ * of 20, five times the exits, and three times as long under emulation, because the kernel's huge
+ * pages fall apart; and KVM makes nearly all of it private anyway (Pss 38.1 MiB instead of 41.4).
  */
 #include "vmm/image.h"
 
