@@ -289,6 +289,7 @@ static int add_devices(struct box *b, struct err *e)
 	if (rc < 0)
 		return rc;
 	b->link = agentlink_link(b->al);
+	shim_in_init(&b->shims, b->link, clients_proxy(b->clients));
 	rc = rng_new(&rng, "rng0", e);
 	if (rc == 0)
 		rc = machine_plug(b->machine, rng, NULL, e);
@@ -360,6 +361,7 @@ void box_free(struct box *b)
 		while (!b->dead && loop_step(b->loop, true) == 0)
 			;
 	}
+	shim_in_end(&b->shims);
 	clients_free(b->clients);
 	machine_free(b->machine);
 	agentlink_free(b->al);

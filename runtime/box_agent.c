@@ -300,8 +300,10 @@ static void on_closed(void *ctx, uint64_t stream)
 {
 	struct box *b = ctx;
 
-	if (stream != b->base)
+	if (stream != b->base) {
+		shim_in_closed(&b->shims, stream);
 		return;
+	}
 	/* The container has closed its stdin: whoever writes there shall hear of it. */
 	source_end(b->in);
 	b->in = NULL;
@@ -325,7 +327,9 @@ static void on_writable(void *ctx, uint64_t stream)
 {
 	struct box *b = ctx;
 
-	if (stream == b->base && b->in)
+	if (stream != b->base)
+		shim_in_writable(&b->shims, stream);
+	else if (b->in)
 		source_resume(b->in);
 }
 
@@ -333,6 +337,7 @@ static void on_exited(void *ctx, uint64_t stream, uint32_t status)
 {
 	struct box *b = ctx;
 
+	shim_in_over(&b->shims, stream);
 	if (stream != b->base || !b->base || b->exited)
 		return;
 	b->exited = true;
@@ -513,14 +518,15 @@ static void hyper_command(void *ctx, proxy_req_t req, uint32_t cmd, uint64_t bas
 		proxy_reply_error(clients_proxy(b->clients), req, "agent: %s", strerror(-rc));
 }
 
-/* No process here has a shim: hyper_command() makes none, so nothing can be connected to. */
 static void shim_stdin(void *ctx, uint64_t base, const void *buf, size_t len)
 {
-	(void)ctx;
-	(void)base;
-	(void)buf;
-	(void)len;
+	struct box *b = ctx;
+
+	shim_in_stdin(&b->shims, base, buf, len);
+	agentlink_flush(b->al);
 }
+
+/* No process here has a shim: hyper_command() makes none, so nothing can be connected to. */
 
 static void shim_signal(void *ctx, proxy_req_t req, uint64_t base, int signo, uint16_t cols,
 			uint16_t rows)

@@ -12,6 +12,7 @@
 #include "runtime/agentlink.h"
 #include "runtime/box.h"
 #include "runtime/clients.h"
+#include "runtime/shim_in.h"
 #include "runtime/stdio.h"
 #include "virtio/devices.h"
 #include "vmm/machine.h"
@@ -39,6 +40,7 @@ struct box {
 	struct agentlink *al;
 	struct link *link; /* al's */
 	struct clients *clients;
+	struct shim_in shims; /* stdin of its clients' processes */
 
 	enum box_phase phase;
 	int status;	 /* to exit with */
