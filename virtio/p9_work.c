@@ -100,6 +100,9 @@ int p9_worker_chdir(struct p9_worker *w, int proc_fd)
 static int worker_init(struct p9_worker *w)
 {
 	w->cwd_fd = -1;
+	/* Another worker may have started this one while it acted for a user. */
+	(void)syscall(SYS_setfsgid, 0);
+	(void)syscall(SYS_setfsuid, 0);
 	if (unshare(CLONE_FS) < 0)
 		return -errno;
 	(void)umask(0);
