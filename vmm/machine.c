@@ -163,6 +163,8 @@ int machine_new(struct machine **ret, const struct machine_config *cfg, struct l
 	m->end_work.fn = on_end;
 	m->left_work.fn = on_left;
 	(void)pthread_mutex_init(&m->end_lock, NULL);
+	(void)pthread_mutex_init(&m->shared.gate_lock, NULL);
+	(void)pthread_cond_init(&m->shared.gate_moved, NULL);
 	for (unsigned i = 0; i < MACHINE_CPUS_MAX; i++)
 		m->vcpu[i].fd = -1;
 	machine_init_slots(m);
@@ -310,6 +312,9 @@ static int make_vcpus(struct machine *m, const struct boot_regs *regs, struct er
 	m->shared.left = vcpu_left;
 	m->shared.muster = vcpu_muster;
 	m->shared.ctx = m;
+	m->shared.init = m->cfg.vcpu_init;
+	m->shared.init_arg = m->cfg.ctx;
+	m->shared.gated = m->cfg.vcpu_init || m->cfg.before_run;
 	for (unsigned i = 0; rc == 0 && i < m->cfg.cpus; i++)
 		rc = vcpu_new(&m->vcpu[i], &m->shared, i, &m->cpuid, regs, e);
 	return rc;
@@ -329,16 +334,27 @@ static void stop_vcpus(struct machine *m)
  */
 static int start_threads(struct machine *m, struct err *e)
 {
+	struct vcpu_shared *sh = &m->shared;
+	unsigned i = m->cfg.cpus;
 	int rc = 0;
 
 	atomic_store(&m->alive, m->cfg.cpus);
-	for (unsigned i = m->cfg.cpus; rc == 0 && i-- > 0;)
-		rc = vcpu_start(&m->vcpu[i], e);
+	while (rc == 0 && i > 0)
+		rc = vcpu_start(&m->vcpu[--i], e);
+	if (rc == 0 && sh->gated)
+		rc = vcpu_gate_await(sh, m->cfg.cpus, e);
+	if (rc == 0 && m->cfg.before_run)
+		rc = m->cfg.before_run(m->cfg.ctx, e);
+	if (rc < 0)
+		stop_vcpus(m);
+	if (sh->gated)
+		vcpu_gate_open(sh);
 	if (rc == 0)
 		return 0;
-	stop_vcpus(m);
-	for (unsigned i = 0; i < m->cfg.cpus; i++)
+	for (i = 0; i < m->cfg.cpus; i++)
 		vcpu_free(&m->vcpu[i]);
+	/* If all were there, the last one has told the loop that it left. */
+	loop_unpost(m->loop, &m->left_work);
 	return rc;
 }
 
@@ -491,6 +507,8 @@ void machine_free(struct machine *m)
 	}
 	halt_fini(&m->halt);
 	(void)pthread_mutex_destroy(&m->end_lock);
+	(void)pthread_mutex_destroy(&m->shared.gate_lock);
+	(void)pthread_cond_destroy(&m->shared.gate_moved);
 	free(m->kernel_name);
 	free(m->cmdline);
 	free(m);

@@ -54,6 +54,13 @@ struct machine_config {
 	void (*ended)(void *ctx, enum machine_end why, int status,
 		      const char *msg); /* loop, once */
 	void *ctx;
+	/*
+	 * Confinement; both may be NULL. vcpu_init() is the first thing in each vCPU thread.
+	 * before_run() is called by machine_start() on the loop's thread when all of them have
+	 * done that and none has entered the guest. An error of either fails machine_start().
+	 */
+	int (*vcpu_init)(void *ctx, struct err *e);
+	int (*before_run)(void *ctx, struct err *e);
 	struct report *report; /* phase stamps; may be NULL */
 };
 

@@ -248,6 +248,47 @@ static int run_once(struct vcpu *v)
 	return rc;
 }
 
+/* ---- the gate ------------------------------------------------------------------------------- */
+
+static void gate_pass(struct vcpu_shared *sh)
+{
+	struct err err = {0};
+	int rc = sh->init ? sh->init(sh->init_arg, &err) : 0;
+
+	(void)pthread_mutex_lock(&sh->gate_lock);
+	if (rc < 0 && !sh->init_err.code)
+		sh->init_err = err;
+	sh->arrived++;
+	(void)pthread_cond_broadcast(&sh->gate_moved);
+	while (!sh->open)
+		(void)pthread_cond_wait(&sh->gate_moved, &sh->gate_lock);
+	(void)pthread_mutex_unlock(&sh->gate_lock);
+}
+
+int vcpu_gate_await(struct vcpu_shared *sh, unsigned cnt, struct err *e)
+{
+	int rc;
+
+	(void)pthread_mutex_lock(&sh->gate_lock);
+	while (sh->arrived < cnt)
+		(void)pthread_cond_wait(&sh->gate_moved, &sh->gate_lock);
+	rc = sh->init_err.code;
+	if (rc < 0)
+		err_set(e, rc, "%s", sh->init_err.msg);
+	(void)pthread_mutex_unlock(&sh->gate_lock);
+	return rc;
+}
+
+void vcpu_gate_open(struct vcpu_shared *sh)
+{
+	(void)pthread_mutex_lock(&sh->gate_lock);
+	sh->open = true;
+	(void)pthread_cond_broadcast(&sh->gate_moved);
+	(void)pthread_mutex_unlock(&sh->gate_lock);
+}
+
+/* ---- the thread ----------------------------------------------------------------------------- */
+
 static void *vcpu_main(void *arg)
 {
 	struct vcpu *v = arg;
@@ -259,6 +300,8 @@ static void *vcpu_main(void *arg)
 	(void)sigemptyset(&set);
 	(void)sigaddset(&set, VCPU_SIGNAL);
 	(void)pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+	if (v->sh->gated)
+		gate_pass(v->sh);
 	if (v->index == 0)
 		report_stamp(v->sh->report, PHASE_RUN);
 	while (!atomic_load(&v->sh->stop)) {

@@ -36,6 +36,19 @@ struct vcpu_shared {
 	atomic_bool called;	 /* the threads have to come to muster(); then they are kicked */
 	void (*muster)(void *ctx, struct vcpu *v);
 	void *ctx;
+
+	/*
+	 * Where threads wait before they first enter the guest, until vcpu_gate_open(); none of it
+	 * without @gated. All below under gate_lock.
+	 */
+	bool gated;
+	int (*init)(void *arg, struct err *e); /* first thing in each thread */
+	void *init_arg;
+	pthread_mutex_t gate_lock;
+	pthread_cond_t gate_moved;
+	unsigned arrived;
+	bool open;
+	struct err init_err; /* of the first thread whose init() failed */
 };
 
 struct vcpu {
@@ -54,6 +67,12 @@ int vcpu_new(struct vcpu *v, struct vcpu_shared *sh, unsigned index, struct cpui
 /* Installs the signal's handler once in the process. */
 int vcpu_setup_signal(void) MUST_CHECK;
 int vcpu_start(struct vcpu *v, struct err *e) MUST_CHECK;
+/*
+ * A gated start, loop thread: waits until @cnt threads have done their init() and stand at the gate
+ * (0, or the error of one), then lets all of them go on (into the guest, or home after sh->stop).
+ */
+int vcpu_gate_await(struct vcpu_shared *sh, unsigned cnt, struct err *e) MUST_CHECK;
+void vcpu_gate_open(struct vcpu_shared *sh);
 /* Gets it out of KVM_RUN after sh->stop or sh->called was set. Loop thread. */
 void vcpu_kick(struct vcpu *v);
 /* Can nothing but another processor wake it? Its own thread. */
