@@ -296,6 +296,45 @@ static int add_devices(struct box *b, struct err *e)
 	return rc;
 }
 
+/* ---- confinement; see confine.h
+ * ---------------------------------------------------------------------------- */
+
+/* First thing in each file worker; those after the first have inherited what it did. */
+static void confine_files(void *arg)
+{
+	struct box *b = arg;
+	struct err err = {0};
+
+	/* Only the first can fail, and box_boot() waits for it. */
+	if (confine_thread(CONFINE_FILES, &err) < 0)
+		b->files_err = err;
+}
+
+static int confine_vcpu(void *ctx, struct err *e)
+{
+	(void)ctx;
+	return confine_thread(CONFINE_VCPU, e);
+}
+
+static int confine_loop(void *ctx, struct err *e)
+{
+	(void)ctx;
+	return confine_thread(CONFINE_LOOP, e);
+}
+
+/* The file workers begin while the capabilities for files are there; then this thread's go. */
+static int split_privileges(struct box *b, struct err *e)
+{
+	struct p9_pool_config pc = {.thread_init = confine_files, .thread_arg = b};
+	int rc = p9_pool_new(&b->files, &pc, e);
+
+	if (rc < 0)
+		return rc;
+	if (b->files_err.code)
+		return err_set(e, b->files_err.code, "%s", b->files_err.msg);
+	return confine_no_caps(e);
+}
+
 int box_boot(struct box *b, struct err *e)
 {
 	const struct sandbox_args *a = b->a;
@@ -312,6 +351,8 @@ int box_boot(struct box *b, struct err *e)
 	    .spare_slots = 6,
 	    .ended = machine_ended,
 	    .ctx = b,
+	    .vcpu_init = confine_vcpu,
+	    .before_run = confine_loop,
 	    .report = a->report,
 	};
 	int rc;
@@ -323,6 +364,8 @@ int box_boot(struct box *b, struct err *e)
 	if (rc == 0)
 		rc = clients_new(&b->clients, b->loop, fd_take(&b->fds.listen), b->state->id,
 				 &box_proxy_ops, b, e);
+	if (rc == 0)
+		rc = split_privileges(b, e);
 	if (rc == 0)
 		rc = machine_new(&b->machine, &mc, b->loop, e);
 	if (rc == 0)
@@ -364,6 +407,7 @@ void box_free(struct box *b)
 	shim_in_end(&b->shims);
 	clients_free(b->clients);
 	machine_free(b->machine);
+	p9_pool_free(b->files);
 	agentlink_free(b->al);
 	close_streams(b);
 	loop_free(b->loop);

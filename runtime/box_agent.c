@@ -83,7 +83,7 @@ void box_refuse_start(struct box *b, int status, const char *fmt, ...)
 
 static int plug_root(struct box *b, uint64_t *ret_gpa, struct err *e)
 {
-	struct p9_config cfg = {.tag = ROOT_TAG};
+	struct p9_config cfg = {.tag = ROOT_TAG, .pool = b->files};
 	struct virtio_dev *dev;
 	unsigned slot;
 	int rc;

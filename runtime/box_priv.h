@@ -12,6 +12,7 @@
 #include "runtime/agentlink.h"
 #include "runtime/box.h"
 #include "runtime/clients.h"
+#include "runtime/confine.h"
 #include "runtime/shim_in.h"
 #include "runtime/stdio.h"
 #include "virtio/devices.h"
@@ -41,6 +42,8 @@ struct box {
 	struct link *link; /* al's */
 	struct clients *clients;
 	struct shim_in shims; /* stdin of its clients' processes */
+	struct p9_pool *files; /* threads that keep the capabilities for files */
+	struct err files_err;  /* of the first one's confinement; it is there before the guest */
 
 	enum box_phase phase;
 	int status;	 /* to exit with */

@@ -5,9 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/capability.h>
 #include <linux/nsfs.h>
-#include <linux/securebits.h>
 #include <net/if.h>
 #include <sched.h>
 #include <signal.h>
@@ -29,6 +27,7 @@
 #include "runtime/box.h"
 #include "runtime/cgroup.h"
 #include "runtime/clients.h"
+#include "runtime/confine.h"
 #include "runtime/hooks.h"
 #include "runtime/inroot.h"
 #include "runtime/mounts.h"
@@ -231,33 +230,6 @@ static int block_signals(struct birth *b, struct err *e)
 	return b->fds.signals < 0 ? err_sys(e, -errno, "signalfd") : 0;
 }
 
-/* What the 9p server needs to act for the container's users, and nothing else. */
-static int drop_capabilities(struct err *e)
-{
-	static const unsigned keep[] = {CAP_CHOWN,  CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH,
-					CAP_FOWNER, CAP_FSETID,	      CAP_MKNOD,
-					CAP_SETGID, CAP_SETUID,	      CAP_SETFCAP};
-	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
-	struct __user_cap_data_struct data[2] = {0}, have[2] = {0};
-
-	if (syscall(SYS_capget, &head, have) < 0)
-		return err_sys(e, -errno, "reading capabilities");
-	for (size_t i = 0; i < ARRAY_LEN(keep); i++)
-		data[keep[i] / 32].permitted |= 1u << (keep[i] % 32);
-	for (unsigned i = 0; i < 2; i++) {
-		data[i].permitted &= have[i].permitted;
-		data[i].effective = data[i].permitted;
-	}
-	for (unsigned long c = 0; prctl(PR_CAPBSET_READ, c) >= 0; c++)
-		if (!(c < 64 && (data[c / 32].permitted & (1u << (c % 32)))))
-			(void)prctl(PR_CAPBSET_DROP, c);
-	if (syscall(SYS_capset, &head, data) < 0)
-		return err_sys(e, -errno, "dropping capabilities");
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-		return err_sys(e, -errno, "no_new_privs");
-	return 0;
-}
-
 static int by_number(const void *a, const void *b)
 {
 	return *(const int *)a - *(const int *)b;
@@ -280,7 +252,7 @@ static int close_others(int *keep, size_t cnt)
 	return syscall(SYS_close_range, from, ~0u, 0u) < 0 ? -errno : 0;
 }
 
-static int confine(struct birth *b, struct err *e)
+static int close_all_but_ours(struct birth *b, struct err *e)
 {
 	struct sandbox_args *a = b->a;
 	int keep[] = {b->fds.kvm,     b->fds.proc,	   b->fds.listen,     b->fds.state_dir,
@@ -343,11 +315,11 @@ static int be_born(struct birth *b, struct box **ret, struct err *e)
 	if (rc == 0)
 		rc = block_signals(b, e);
 	if (rc == 0)
-		rc = confine(b, e);
+		rc = close_all_but_ours(b, e);
 	if (rc == 0)
 		rc = box_new(ret, a, &b->fds, e);
 	if (rc == 0)
-		rc = drop_capabilities(e);
+		rc = confine_process(e);
 	if (rc == 0)
 		rc = box_boot(*ret, e);
 	if (rc == 0)
