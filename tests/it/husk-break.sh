@@ -88,12 +88,10 @@ done
 nothing 'blocked signals'
 env -i "$husk" --root "$root" create --bundle "$b" c1 </dev/null >"$TMP/out" 2>&1 || fail "env -i: $(cat "$TMP/out")"
 nothing 'no environment'
-for n in 3 4 5 6 7 8 9 10 11 12 14 16 20 24; do
-    for limit in $n: $n; do
-        prlimit --nofile="$limit" "$husk" --root "$root" create --bundle "$b" c1 >"$TMP/out" 2>"$TMP/err" </dev/null ||
-            grep -q '^husk: .' "$TMP/err" || fail "$limit descriptors: $(cat "$TMP/err")"
-        nothing "$limit descriptors"
-    done
+for n in 4 6 8 10 13 16; do
+    prlimit --nofile=$n "$husk" --root "$root" create --bundle "$b" c1 >"$TMP/out" 2>"$TMP/err" </dev/null ||
+        grep -q '^husk: .' "$TMP/err" || fail "$n descriptors: $(cat "$TMP/err")"
+    nothing "$n descriptors"
 done
 mkdir "$TMP/gone"
 (cd "$TMP/gone" && rmdir "$TMP/gone" && h create c1 </dev/null >"$TMP/out" 2>"$TMP/err") && fail 'created without a directory'
@@ -170,7 +168,7 @@ nothing 'an image whose /proc and /dev are links'
 b=$TMP/bundle
 
 # The CLI killed at any moment, and delete racing with create.
-for ms in 1 2 3 4 6 8 10 12 15 18 22 26 30 40 50 70 90; do
+for ms in 2 5 10 20 40 80; do
     timeout -s KILL "0.$(printf %03d $ms)" "$husk" --root "$root" create --bundle "$b" c1 </dev/null >"$TMP/out" 2>&1
     nothing "killed after $ms ms"
     create &
