@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Times commands to their first output: firstbyte [-m MARK] [-t SECONDS] -- COMMAND [ARG...]
+ * Times commands to their first output: firstbyte [-k] [-m MARK] [-t SECONDS] -- COMMAND [ARG...]
  *
  * Starts the command with its standard output on a pipe and prints three numbers of nanoseconds on one
  * line: from before the start to the first byte (with -m: to the end of the first occurrence of MARK),
- * to the end of the process, and its CPU time with that of its children. Exit status 0 when the output
- * came, 1 when it did not, 2 for misuse. The clock is CLOCK_MONOTONIC.
+ * to the end of the process, and its CPU time with that of its children. With -k the process is killed once
+ * its output came. Exit status 0 when the output came, 1 when it did not, 2 for misuse. The clock is
+ * CLOCK_MONOTONIC.
  */
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,7 +30,7 @@ static uint64_t tv_ns(struct timeval tv)
 }
 
 /* Reads until @mark (or any byte) has come; 0 = it never came. Keeps draining the pipe afterwards. */
-static uint64_t watch(int fd, const char *mark, uint64_t deadline, pid_t pid)
+static uint64_t watch(int fd, const char *mark, uint64_t deadline, pid_t pid, bool then_kill)
 {
 	size_t want = mark ? strlen(mark) : 0, have = 0;
 	uint64_t seen = 0;
@@ -53,6 +55,10 @@ static uint64_t watch(int fd, const char *mark, uint64_t deadline, pid_t pid)
 		buf[have] = '\0';
 		if (!seen && (!want || memmem(buf, have, mark, want)))
 			seen = now;
+		if (seen && then_kill) {
+			(void)kill(pid, SIGKILL);
+			then_kill = false;
+		}
 		if (have > sizeof(buf) / 2) { /* a mark may lie across two reads */
 			size_t keep = want ? want - 1 : 0;
 
@@ -69,11 +75,14 @@ int main(int argc, char **argv)
 	const char *mark = NULL;
 	int opt, status, fds[2];
 	struct rusage ru;
+	bool then_kill = false;
 	pid_t pid;
 
-	while ((opt = getopt(argc, argv, "+m:t:")) != -1) {
+	while ((opt = getopt(argc, argv, "+km:t:")) != -1) {
 		if (opt == 'm')
 			mark = optarg;
+		else if (opt == 'k')
+			then_kill = true;
 		else if (opt == 't')
 			limit = strtoull(optarg, NULL, 10);
 		else
@@ -91,7 +100,7 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	(void)close(fds[1]);
-	first = watch(fds[0], mark, start + limit * NS_PER_SEC, pid);
+	first = watch(fds[0], mark, start + limit * NS_PER_SEC, pid, then_kill);
 	(void)close(fds[0]);
 	if (wait4(pid, &status, 0, &ru) < 0)
 		return 2;

@@ -23,16 +23,16 @@ fi
 
 firstbyte=$HUSK_BUILD/bench/firstbyte
 
-# measure NAME PAIRS MARK: interleaves the commands in the arrays cmd_<i>, labels in labels[]; the first is ours.
+# measure NAME PAIRS MARK [-k]: interleaves the commands in the arrays cmd_<i>, labels in labels[]; the first is ours.
 # Each line of $work/NAME.dat: one pair, nanoseconds to the first byte, one column a command.
 measure() {
-    local name=$1 n=$2 mark=$3 i k line
+    local name=$1 n=$2 mark=$3 kill=${4-} i k line
     : >"$work/$name.dat"
     for ((i = -1; i < n; i++)); do # -1: warm-up
         line=
         for ((k = 0; k < ${#labels[@]}; k++)); do
             local -n cmd=cmd_$k
-            if ! out=$("$firstbyte" -t 120 ${mark:+-m "$mark"} -- "${cmd[@]}" 2>"$work/err" </dev/null); then
+            if ! out=$("$firstbyte" -t 120 ${kill:+"$kill"} ${mark:+-m "$mark"} -- "${cmd[@]}" 2>"$work/err" </dev/null); then
                 echo "bench $name: no output from ${labels[k]}: $(tail -n 3 "$work/err")" >&2
                 return 1
             fi
@@ -54,7 +54,7 @@ for bench in "$@"; do
         labels=(vmm 'qemu microvm')
         cmd_0=("$HUSK_BUILD/bin/vmm" run -k "$HUSK_BUILD/guest/null.elf" -m 128M --serial --console none)
         cmd_1=("${microvm[@]}" -kernel "$HUSK_BUILD/guest/null.elf" -serial stdio)
-        measure null "$pairs" ''
+        measure null "$pairs" '' -k # microvm knows no reset by port 0x64
         ;;
     linux)
         "$here/../lib/mkinitrd.sh" "$work/initrd" "$here/init-first-byte.sh"
@@ -62,8 +62,8 @@ for bench in "$@"; do
         cmd_0=("$HUSK_BUILD/bin/vmm" run -k "$HUSK_KERNEL/vmlinux" -i "$work/initrd" -a 'quiet end' -m 128M)
         cmd_1=("${microvm[@]}" -kernel "$HUSK_KERNEL/vmlinux" -initrd "$work/initrd"
             '-append' 'quiet console=hvc0 reboot=t panic=-1 tsc=reliable no_timer_check end'
-            -device virtio-serial-device -chardev stdio,id=c -device virtconsole,chardev=c)
-        measure linux "$pairs" husk-init
+            -device virtio-serial-device,max_ports=1 -chardev stdio,id=c -device virtconsole,chardev=c)
+        measure linux "$pairs" husk-init -k
         ;;
     run)
         "$here/../lib/bundle.sh" "$work/bundle" echo husk-out

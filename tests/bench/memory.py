@@ -59,7 +59,7 @@ def main():
              "-cpu", "host", "-m", "128M", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
              "-kernel", f"{kernel}/vmlinux", "-initrd", initrd,
              "-append", "quiet console=hvc0 reboot=t panic=-1 tsc=reliable no_timer_check",
-             "-device", "virtio-serial-device", "-chardev", "stdio,id=c", "-device", "virtconsole,chardev=c"])
+             "-device", "virtio-serial-device,max_ports=1", "-chardev", "stdio,id=c", "-device", "virtconsole,chardev=c"])
 
 
 main()
