@@ -90,6 +90,8 @@ static int prepare(struct creation *k, const char *id, struct err *e)
 		rc = compile_seccomp(k, e);
 	if (rc == 0)
 		rc = assets_open(c->g->assets, &a->assets, e);
+	if (rc == 0) /* before its cgroup is found to be in use */
+		rc = state_check_free(c->g->root, id, e);
 	if (rc == 0)
 		rc = cgroup_resolve(&k->spec, &a->state.cgroup, &a->state.cgroup_keep, e);
 	if (rc < 0)

@@ -111,6 +111,21 @@ static int open_root(const char *root, struct err *e)
 	return fd < 0 ? err_sys(e, -errno, "state directory '%s'", root) : fd;
 }
 
+static int id_taken(const char *id, struct err *e)
+{
+	return err_set(e, -EEXIST, "container with given ID already exists: %s", id);
+}
+
+int state_check_free(const char *root, const char *id, struct err *e)
+{
+	auto_fd rootfd = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct stat st;
+
+	if (rootfd >= 0 && fstatat(rootfd, id, &st, AT_SYMLINK_NOFOLLOW) == 0)
+		return id_taken(id, e);
+	return 0;
+}
+
 int state_make_dir(const char *root, const char *id, int *ret_dir, struct err *e)
 {
 	auto_fd rootfd = -1;
@@ -125,8 +140,7 @@ int state_make_dir(const char *root, const char *id, int *ret_dir, struct err *e
 		return rootfd;
 	if (mkdirat(rootfd, id, 0700) < 0) {
 		if (errno == EEXIST)
-			return err_set(e, -EEXIST, "container with given ID already exists: %s",
-				       id);
+			return id_taken(id, e);
 		return err_sys(e, -errno, "making %s/%s", root, id);
 	}
 	dir = openat(rootfd, id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);

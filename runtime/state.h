@@ -47,6 +47,12 @@ const char *state_status_name(enum state_status s);
 int state_check_id(const char *id, struct err *e) MUST_CHECK;
 
 /*
+ * -EEXIST "container with given ID already exists" when it does now; for a good message early. It is
+ * state_make_dir() that decides.
+ */
+int state_check_free(const char *root, const char *id, struct err *e) MUST_CHECK;
+
+/*
  * Makes <root>/<id>, locked. *ret_dir is its descriptor, the caller's. The parents of root are
  * made, too. -EEXIST "container with given ID already exists".
  */
