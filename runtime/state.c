@@ -143,7 +143,10 @@ int state_make_dir(const char *root, const char *id, int *ret_dir, struct err *e
 			return id_taken(id, e);
 		return err_sys(e, -errno, "making %s/%s", root, id);
 	}
-	dir = openat(rootfd, id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	/* Whatever the umask: the sandbox process has no capability to pass by a mode. */
+	rc = fchmodat(rootfd, id, 0700, 0) < 0 ? -errno : 0;
+	if (rc == 0)
+		dir = openat(rootfd, id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (dir < 0) {
 		rc = err_sys(e, -errno, "opening %s/%s", root, id);
 		(void)unlinkat(rootfd, id, AT_REMOVEDIR);
