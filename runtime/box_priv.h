@@ -41,7 +41,7 @@ struct box {
 	struct agentlink *al;
 	struct link *link; /* al's */
 	struct clients *clients;
-	struct shim_in shims; /* stdin of its clients' processes */
+	struct shim_in shims;  /* stdin of its clients' processes */
 	struct p9_pool *files; /* threads that keep the capabilities for files */
 	struct err files_err;  /* of the first one's confinement; it is there before the guest */
 

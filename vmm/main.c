@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "base/compiler.h"
+#include "base/fd.h"
 #include "base/log.h"
 #include "vmm/cmds.h"
 
@@ -51,23 +52,9 @@ static int cmd_help(int argc, char **argv)
 	return 2;
 }
 
-/* A descriptor that we open must not become stdin, stdout or stderr by chance. */
-static int fill_stdio(void)
-{
-	int fd;
-
-	do
-		fd = open("/dev/null", O_RDWR);
-	while (fd >= 0 && fd <= STDERR_FILENO);
-	if (fd < 0)
-		return -1;
-	(void)close(fd);
-	return 0;
-}
-
 int main(int argc, char **argv)
 {
-	if (fill_stdio() < 0)
+	if (fd_fill_stdio() < 0)
 		return 1;
 	log_setup(&(struct log_config){
 	    .program = "vmm", .file_fd = -1, .level = LOG_LVL_INFO, .stderr_level = LOG_LVL_WARN});
