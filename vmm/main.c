@@ -2,10 +2,8 @@
 /*
  * The vmm program: a table of verbs. What a verb does is in its own file (cmds.h).
  */
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 #include "base/compiler.h"
 #include "base/fd.h"
 #include "base/log.h"
