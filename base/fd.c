@@ -10,14 +10,17 @@
 
 int fd_fill_stdio(void)
 {
-	int fd;
+	/* From below, so that open() takes the one that is missing; nothing is opened when none is. */
+	for (int want = STDIN_FILENO; want <= STDERR_FILENO; want++) {
+		int fd;
 
-	do
+		if (fcntl(want, F_GETFD) >= 0)
+			continue;
 		fd = open("/dev/null", O_RDWR);
-	while (fd >= 0 && fd <= STDERR_FILENO);
-	if (fd < 0)
-		return -errno;
-	(void)close(fd);
+		if (fd < 0)
+			return -errno;
+		BUG_ON(fd != want);
+	}
 	return 0;
 }
 

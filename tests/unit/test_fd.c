@@ -3,6 +3,7 @@
  * fd.c: full reads and writes, whole files, descriptor passing.
  */
 #include <criterion/criterion.h>
+#include <sys/wait.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -252,4 +253,39 @@ Test(fd, passing)
 	(void)close(sv[0]);
 	n = 1;
 	cr_assert_eq(fd_recv(sv[1], buf, sizeof(buf), got, &n), 0, "end of file");
+}
+
+Test(fd, fills_only_the_stdio_that_is_closed)
+{
+	int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC), status;
+	pid_t pid = fork();
+
+	cr_assert_geq(pid, 0);
+	if (pid == 0) {
+		struct stat null, st;
+
+		/* Nothing is missing: nothing is opened, /dev/null or not. */
+		(void)close(root);
+		if (fd_fill_stdio() < 0 || fcntl(root, F_GETFD) >= 0)
+			_exit(1);
+		(void)close(STDIN_FILENO);
+		(void)close(STDERR_FILENO);
+		if (fd_fill_stdio() < 0 || stat("/dev/null", &null) < 0)
+			_exit(2);
+		for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd += 2)
+			if (fstat(fd, &st) < 0 || st.st_rdev != null.st_rdev)
+				_exit(3);
+		/* A directory of which /dev/null cannot be opened: only a gap makes it fail. */
+		if (geteuid() == 0 && chroot("/proc/self") == 0 && chdir("/") == 0) {
+			if (fd_fill_stdio() < 0)
+				_exit(4);
+			(void)close(STDIN_FILENO);
+			if (fd_fill_stdio() != -ENOENT)
+				_exit(5);
+		}
+		_exit(0);
+	}
+	(void)close(root);
+	cr_assert_eq(waitpid(pid, &status, 0), pid);
+	cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0, "status %#x", status);
 }
