@@ -28,7 +28,7 @@ DEPS_BUILD := gcc make pkg-config git ca-certificates libc6-dev \
 	zlib1g-dev liblzma-dev libzstd-dev liblz4-dev \
 	linux-source-6.1 flex bison bc libelf-dev libssl-dev xz-utils zstd lz4 rsync cpio kmod erofs-utils
 DEPS_TEST := libcriterion-dev clang libclang-rt-dev clang-tidy clang-format shellcheck jq python3 \
-	qemu-system-x86 linux-image-amd64 busybox-static crun runc iproute2 tmux strace
+	qemu-system-x86 linux-image-amd64 busybox-static crun runc iproute2 procps e2fsprogs strace
 DEPS := $(DEPS_BUILD) $(DEPS_TEST)
 
 # ---- flags ---------------------------------------------------------------------------------------
