@@ -4,7 +4,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -79,18 +78,6 @@ static void escape(char *out, size_t cap, const char *str, bool quoted)
 	out[n] = '\0';
 }
 
-static void stamp(char *out, size_t cap)
-{
-	struct timespec ts;
-	struct tm tm;
-	char day[32];
-
-	(void)clock_gettime(CLOCK_REALTIME, &ts);
-	(void)gmtime_r(&ts.tv_sec, &tm);
-	(void)strftime(day, sizeof(day), "%Y-%m-%dT%H:%M:%S", &tm);
-	(void)snprintf(out, cap, "%s.%06ldZ", day, ts.tv_nsec / 1000);
-}
-
 static void put(int fd, const char *line, int len)
 {
 	/* A log that cannot be written has nobody left to tell. */
@@ -100,12 +87,12 @@ static void put(int fd, const char *line, int len)
 
 static void emit(enum log_level lvl, const char *msg)
 {
-	char esc[3072], line[4096], when[64];
+	char esc[3072], line[4096], when[CLOCK_TEXT];
 	int n;
 
 	if (cfg.file_fd >= 0 && lvl <= cfg.level) {
 		escape(esc, sizeof(esc), msg, true);
-		stamp(when, sizeof(when));
+		clock_rfc3339(when, sizeof(when), 6);
 		if (cfg.json)
 			n = snprintf(line, sizeof(line),
 				     "{\"level\":\"%s\",\"msg\":\"%s\",\"time\":\"%s\"}\n",

@@ -17,6 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "runtime/b64.h"
@@ -108,7 +109,7 @@ static int prepare(struct creation *k, const char *id, struct err *e)
 	a->state.rootfs = strdup(k->spec.rootfs);
 	a->state.annotations = json_object_get(json_at(k->spec.root, "annotations"));
 	a->state.exit_status = -1;
-	state_now(a->state.created, sizeof(a->state.created));
+	clock_rfc3339(a->state.created, sizeof(a->state.created), 9);
 	if (!a->state.id || !a->state.version || !a->state.bundle || !a->state.rootfs)
 		return err_set(e, -ENOMEM, "out of memory");
 	report_stamp(c->g->report, PHASE_CONFIG);

@@ -11,7 +11,6 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #include "base/fd.h"
 
@@ -331,16 +330,4 @@ uint64_t state_start_time(pid_t pid)
 bool state_alive(const struct state *s)
 {
 	return s->pid > 0 && s->start_time && state_start_time(s->pid) == s->start_time;
-}
-
-void state_now(char *buf, size_t len)
-{
-	struct timespec ts;
-	struct tm tm;
-	char day[32];
-
-	(void)clock_gettime(CLOCK_REALTIME, &ts);
-	(void)gmtime_r(&ts.tv_sec, &tm);
-	(void)strftime(day, sizeof(day), "%Y-%m-%dT%H:%M:%S", &tm);
-	(void)snprintf(buf, len, "%s.%09ldZ", day, ts.tv_nsec);
 }

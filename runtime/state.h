@@ -76,6 +76,5 @@ struct json_object *state_to_json(const struct state *s, enum state_status statu
 /* Field 22 of /proc/PID/stat; 0 when there is no such process or it is a zombie. */
 uint64_t state_start_time(pid_t pid);
 bool state_alive(const struct state *s);
-void state_now(char *buf, size_t len); /* RFC 3339 with nanoseconds */
 
 #endif

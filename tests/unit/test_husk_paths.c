@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "runtime/inroot.h"
 #include "runtime/opts.h"
@@ -172,7 +173,7 @@ Test(paths, state_round_trip)
 	int dir = -1, again = -1, rootdir;
 
 	(void)snprintf(where, sizeof(where), "%s/deep/state", top);
-	state_now(s.created, sizeof(s.created));
+	clock_rfc3339(s.created, sizeof(s.created), 9);
 	cr_assert(eq(int, state_make_dir(where, "c", &dir, &e), 0), "%s", e.msg);
 	cr_expect(eq(int, state_make_dir(where, "c", &again, &e), -EEXIST));
 	cr_expect(strstr(e.msg, "container with given ID already exists") != NULL);
