@@ -4,7 +4,7 @@
 #
 # OUTDIR gets vmlinux (stripped; the PVH note stays), bzImage, System.map, kernel.config and kernel.hash. The source is
 # Debian's linux-source-6.1 as it is packaged (HUSK_KERNEL_SOURCE names another tar file), the configuration is
-# allnoconfig plus the fragments beside this script.
+# allnoconfig plus the fragments beside this script. vmlinux is linked in an order of our own: link.awk.
 #
 # A build takes minutes, so its results are kept in ${XDG_CACHE_HOME:-~/.cache}/husk/kernel/HASH, where HASH covers the
 # source, the fragments, the compiler, the linker and the scripts: whatever can change the result. An entry is renamed
@@ -47,7 +47,7 @@ kernel_hash() {
 		source_sum
 		gcc --version | head -n 1
 		ld --version | head -n 1
-		cat -- "$here"/build.sh "$here"/check.sh "$here"/*.config
+		cat -- "$here"/build.sh "$here"/check.sh "$here"/link.awk "$here"/*.config
 	} | sha256sum)
 	echo "${sum:0:24}"
 }
@@ -75,7 +75,7 @@ show_progress() {
 kernel_make() {
 	env -i PATH="$PATH" HOME="${HOME:-/}" LC_ALL=C TMPDIR="$work" \
 		KBUILD_BUILD_TIMESTAMP="$stamp" KBUILD_BUILD_USER=husk KBUILD_BUILD_HOST=husk KBUILD_BUILD_VERSION=1 \
-		make -C "$tree" O="$work/obj" ARCH=x86_64 -j"$(nproc)" "$@"
+		make -C "$tree" O="$obj" ARCH=x86_64 -j"$(nproc)" "$@"
 }
 
 fail_with_log() {
@@ -99,7 +99,7 @@ unpack() {
 }
 
 build() {
-	local seconds=$SECONDS stop
+	local seconds=$SECONDS stop lds=arch/x86/kernel/vmlinux.lds
 	log=$cache/$hash.log
 	work=$cache/work.$hash
 	rm -rf -- "$work"
@@ -110,16 +110,20 @@ build() {
 	done
 	echo "  KERNEL  unpacking $source_tar" >&2
 	tree=$(unpack "$work/src") || die "kernel source '$source_tar': cannot be unpacked, or not a kernel"
+	obj=${tree%/*}/obj		# beside the source, always: a compiler cache can make paths between the two relative
 	stamp=$(date -u -d "@$(stat -c %Y -- "$tree")")
 	"$here/check.sh" --options >"$work/options"
 	kernel_make -s KCONFIG_ALLCONFIG="$work/options" allnoconfig >"$log" 2>&1 ||
 		fail_with_log "the kernel cannot be configured"
-	"$here/check.sh" "$work/obj/.config" || die "the configuration is not what the fragments ask for"
+	"$here/check.sh" "$obj/.config" || die "the configuration is not what the fragments ask for"
 	echo "  KERNEL  building $(kernel_make -s kernelrelease), some minutes" >&2
-	{ kernel_make vmlinux bzImage 2>&1 | show_progress; } 3>>"$log" || fail_with_log "the kernel does not build"
-	objcopy --strip-all "$work/obj/vmlinux" "$work/entry/vmlinux"
-	cp -- "$work/obj/arch/x86/boot/bzImage" "$work/obj/System.map" "$work/entry/"
-	cp -- "$work/obj/.config" "$work/entry/kernel.config"
+	kernel_make -s $lds >>"$log" 2>&1 || fail_with_log "the kernel's linker script cannot be made"
+	awk -f "$here/link.awk" "$obj/$lds" >"$obj/husk.lds" || die "the linker script cannot be changed"
+	{ kernel_make KBUILD_LDS=husk.lds vmlinux bzImage 2>&1 | show_progress; } 3>>"$log" ||
+		fail_with_log "the kernel does not build"
+	objcopy --strip-all "$obj/vmlinux" "$work/entry/vmlinux"
+	cp -- "$obj/arch/x86/boot/bzImage" "$obj/System.map" "$work/entry/"
+	cp -- "$obj/.config" "$work/entry/kernel.config"
 	chmod 444 "$work"/entry/*
 	sync -- "$work"/entry/*
 	rm -rf -- "${cache:?}/$hash"
