@@ -2,7 +2,7 @@
 # husk: one non-recursive makefile. `make help` lists the targets.
 #
 # MODE=release (static-pie, optimised), debug (dynamic, -O0) or asan (dynamic, address and undefined
-# behaviour sanitizers). Objects are in build/$(MODE); the guest kernel, which takes minutes, is in
+# behaviour sanitizers), tsan (dynamic, thread sanitizer). Objects are in build/$(MODE); the guest kernel, which takes minutes, is in
 # build/kernel and cached outside of the tree by the hash of all that it is made from.
 
 MODE    ?= release
@@ -24,16 +24,17 @@ COMMIT  := $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 
 # ---- packages ------------------------------------------------------------------------------------
 DEPS_BUILD := gcc make pkg-config git ca-certificates libc6-dev \
-	liburing-dev libfdt-dev libjson-c-dev libnl-3-dev libnl-route-3-dev libseccomp-dev libcap-dev \
+	liburing-dev libfdt-dev libjson-c-dev libnl-3-dev libnl-route-3-dev libseccomp-dev libcap-dev libmd-dev \
 	zlib1g-dev liblzma-dev libzstd-dev liblz4-dev \
 	linux-source-6.1 flex bison bc libelf-dev libssl-dev xz-utils zstd lz4 rsync cpio kmod erofs-utils
 DEPS_TEST := libcriterion-dev clang libclang-rt-dev clang-tidy clang-format shellcheck jq python3 \
-	qemu-system-x86 linux-image-amd64 busybox-static crun runc iproute2 procps e2fsprogs strace
+	qemu-system-x86 linux-image-amd64 busybox-static crun runc iproute2 iputils-ping procps e2fsprogs strace systemd dbus \
+	docker.io containerd podman conmon netavark aardvark-dns containernetworking-plugins apparmor iptables iperf3 passt socat
 DEPS := $(DEPS_BUILD) $(DEPS_TEST)
 
 # ---- flags ---------------------------------------------------------------------------------------
-PKGS    := liburing libfdt json-c libnl-3.0 libnl-route-3.0 libseccomp zlib liblzma libzstd liblz4
-LIBS_release := -luring -lfdt -ljson-c -lnl-route-3 -lnl-3 -lseccomp -lzstd -llzma -llz4 -lz -lpthread -lm
+PKGS    := liburing libfdt json-c libnl-3.0 libnl-route-3.0 libseccomp libmd zlib liblzma libzstd liblz4
+LIBS_release := -luring -lfdt -ljson-c -lnl-route-3 -lnl-3 -lseccomp -lmd -lzstd -llzma -llz4 -lz -lpthread -lm
 LIBS    := $(LIBS_release)
 
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition \
@@ -56,11 +57,15 @@ CFLAGS_release := -O2 -D_FORTIFY_SOURCE=2 -fPIE -fstack-protector-strong -fstack
 	-fcf-protection $(if $(IS_CLANG),,-ftrivial-auto-var-init=zero)
 CFLAGS_debug   := -O0 -fPIE
 CFLAGS_asan    := -O1 -fPIE -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
-LDFLAGS_release := -static-pie -Wl,-z,relro,-z,now,-z,noexecstack
+CFLAGS_tsan    := -O1 -fPIE -fno-omit-frame-pointer -fsanitize=thread
+LDFLAGS_release := -static-pie -Wl,-z,relro,-z,now,-z,noexecstack,-z,pack-relative-relocs
 LDFLAGS_debug   := -pie
 LDFLAGS_asan    := -pie -fsanitize=address,undefined
+LDFLAGS_tsan    := -pie -fsanitize=thread
 # -Wnull-dereference of gcc 12 is wrong about inlined code below sanitizers.
 WARN_asan       := -Wno-null-dereference
+# Fences, which the thread sanitizer does not follow, are in the rings alone: both sides are one thread in tests.
+WARN_tsan       := -Wno-null-dereference $(if $(IS_CLANG),,-Wno-tsan)
 CFLAGS_ALL  = $(CFLAGS_COMMON) $(CFLAGS_$(MODE)) $(WARN_$(MODE)) $(CFLAGS)
 LDFLAGS_ALL = $(LDFLAGS_$(MODE)) $(LDFLAGS)
 
@@ -111,10 +116,17 @@ $(PROGRAMS):
 # Each tests/unit/test_*.c is one criterion program with every library behind it.
 UNIT := $(patsubst tests/unit/%.c,$(O)/tests/%,$(wildcard tests/unit/test_*.c))
 TEST_LIB := $(patsubst %.c,$(O)/obj/%.o,$(wildcard tests/lib/*.c))
-$(O)/tests/%: $(O)/obj/tests/unit/%.o $(TEST_LIB) $(LIB_ALL)
+# Below the thread sanitizer criterion does not start: tests/tsan has as much of it as is needed.
+ifeq ($(MODE),tsan)
+CPPFLAGS_ALL += -Itests/tsan
+UNIT_MAIN    := $(O)/obj/tests/tsan/main.o
+else
+UNIT_LIBS    := -lcriterion
+endif
+$(O)/tests/%: $(O)/obj/tests/unit/%.o $(UNIT_MAIN) $(TEST_LIB) $(LIB_ALL)
 	$(call say,LD,$@)
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(CFLAGS_ALL) $(filter-out -static-pie,$(LDFLAGS_ALL)) -pie -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS) -lcriterion
+	$(Q)$(CC) $(CFLAGS_ALL) $(filter-out -static-pie,$(LDFLAGS_ALL)) -pie -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS) $(UNIT_LIBS)
 
 unit-programs: $(UNIT)
 .PHONY: unit-programs

@@ -20,6 +20,7 @@
 #define AGENT_CGROUP_TOP "/sys/fs/cgroup/husk" /* containers are below it */
 
 struct agent;
+struct json_object;
 
 /* A descriptor in the loop. @fd -1 = not in it. The callback may delete and free any ev. */
 struct ev {
@@ -49,9 +50,11 @@ struct agent {
 	struct list procs;
 	struct list ended; /* processes to be freed at the end of the turn */
 	struct list jobs;
+	struct list dials; /* dial.h */
 	struct ev **batch; /* events of the current turn, not delivered yet */
 	int batch_cnt;
-	char why[256]; /* why it stopped, for the console; empty = asked to */
+	struct json_object *net; /* the last SETUPINTERFACE; NULL = none yet */
+	char why[256];		 /* why it stopped, for the console; empty = asked to */
 };
 
 /* loop.c. Level-triggered unless @events has EPOLLET. 0 or -errno. */
@@ -70,6 +73,8 @@ bool link_io_turn(struct agent *a);
 void calls_request(void *ctx, uint32_t id, uint32_t cmd, const char *json, size_t len);
 void calls_reply_ok(struct agent *a, uint32_t id, const char *json);
 void calls_reply_err(struct agent *a, uint32_t id, const struct err *e, int status);
+/* @built: there was a container, only its process could not be executed. */
+void calls_reply_fail(struct agent *a, uint32_t id, const struct err *e, int status, bool built);
 
 /* boot.c: what PID 1 does before it serves */
 int boot_mounts(struct agent *a, struct err *e) MUST_CHECK;

@@ -120,26 +120,45 @@ static bool has_word(const char *list, const char *word, size_t len)
 	return false;
 }
 
+/*
+ * Turns controllers on for the children of @dir. In one write, because each costs the kernel the same
+ * whatever is in it. Where one cannot be had, the write changes nothing; then one by one, and a limit
+ * of a controller that is missing fails later and says which file is not there.
+ */
+static void turn_on(const char *dir, const char *all)
+{
+	char path[64], one[32];
+
+	(void)snprintf(path, sizeof(path), "%s/cgroup.subtree_control", dir);
+	if (write_text(path, all) == 0)
+		return;
+	for (const char *p = all; *p; p += strspn(p, " ")) {
+		size_t len = strcspn(p, " ");
+
+		(void)snprintf(one, sizeof(one), "%.*s", (int)len, p);
+		(void)!write_text(path, one);
+		p += len;
+	}
+}
+
 int boot_cgroups(struct err *e)
 {
 	static const char *const wanted[] = {"cpuset",	"cpu",	"io",  "memory",
 					     "hugetlb", "pids", "misc"};
 	auto_free char *have = NULL;
+	char on[128] = "";
+	size_t len = 0;
 
 	if (fd_read_file(AT_FDCWD, "/sys/fs/cgroup/cgroup.controllers", 8192, &have, NULL) < 0)
 		return err_set(e, -ENOENT, "/sys/fs/cgroup: not a cgroup v2 hierarchy");
 	if (mkdir(AGENT_CGROUP_TOP, 0755) < 0 && errno != EEXIST)
 		return err_sys(e, -errno, "making " AGENT_CGROUP_TOP);
-	for (size_t i = 0; i < ARRAY_LEN(wanted); i++) {
-		char on[32];
-
-		if (!has_word(have, wanted[i], strlen(wanted[i])))
-			continue;
-		(void)snprintf(on, sizeof(on), "+%s", wanted[i]);
-		/* Without a controller a limit of it fails, and says which file is missing. */
-		(void)!write_text("/sys/fs/cgroup/cgroup.subtree_control", on);
-		(void)!write_text(AGENT_CGROUP_TOP "/cgroup.subtree_control", on);
-	}
+	for (size_t i = 0; i < ARRAY_LEN(wanted); i++)
+		if (has_word(have, wanted[i], strlen(wanted[i])))
+			len += (size_t)snprintf(on + len, sizeof(on) - len, "%s+%s", len ? " " : "",
+						wanted[i]);
+	turn_on("/sys/fs/cgroup", on);
+	turn_on(AGENT_CGROUP_TOP, on);
 	return 0;
 }
 

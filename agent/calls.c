@@ -12,6 +12,9 @@
 #include <unistd.h>
 
 #include "agent/container.h"
+#include "agent/dial.h"
+#include "agent/dns.h"
+#include "agent/net.h"
 #include "base/clock.h"
 #include "base/fd.h"
 
@@ -25,12 +28,19 @@ void calls_reply_ok(struct agent *a, uint32_t id, const char *json)
 
 void calls_reply_err(struct agent *a, uint32_t id, const struct err *e, int status)
 {
+	calls_reply_fail(a, id, e, status, false);
+}
+
+void calls_reply_fail(struct agent *a, uint32_t id, const struct err *e, int status, bool built)
+{
 	struct json_object *o = json_object_new_object();
 	const char *msg = e && e->code ? e->msg : "out of memory";
 
 	if (o) {
 		(void)json_object_object_add(o, "message", json_object_new_string(msg));
 		(void)json_object_object_add(o, "status", json_object_new_int(status));
+		if (built)
+			(void)json_object_object_add(o, "built", json_object_new_boolean(true));
 	}
 	if (id && link_reply(a->link, id, false,
 			     o ? json_object_to_json_string_ext(
@@ -127,6 +137,20 @@ void calls_request(void *ctx, uint32_t id, uint32_t cmd, const char *json, size_
 		fn = container_new;
 		rc = needs_pod(a, &e);
 		break;
+	case LINK_DNSANSWER:
+		fn = dns_answer;
+		break;
+	case LINK_DIAL:
+		fn = dial_request;
+		rc = needs_pod(a, &e);
+		break;
+	case LINK_SETUPINTERFACE:
+		fn = net_setup;
+		rc = needs_pod(a, &e);
+		break;
+	case LINK_STARTCONTAINER:
+		fn = container_start;
+		break;
 	case LINK_EXECCMD:
 		fn = container_exec;
 		break;
@@ -141,6 +165,18 @@ void calls_request(void *ctx, uint32_t id, uint32_t cmd, const char *json, size_
 		break;
 	case LINK_REMOVECONTAINER:
 		fn = container_remove;
+		break;
+	case LINK_PAUSECONTAINER:
+		fn = container_pause;
+		break;
+	case LINK_RESUMECONTAINER:
+		fn = container_resume;
+		break;
+	case LINK_UPDATECONTAINER:
+		fn = container_update;
+		break;
+	case LINK_STATSCONTAINER:
+		fn = container_stats;
 		break;
 	default:
 		rc = err_set(&e, -ENOSYS, "command %u: unknown", cmd);

@@ -11,10 +11,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "agent/child.h"
+#include "agent/userns.h"
 #include "base/clock.h"
 #include "base/fd.h"
 
@@ -41,6 +43,28 @@ static int write_at(int dir, const char *file, const char *value)
 	if (fd < 0)
 		return -errno;
 	return fd_write_full(fd, value, strlen(value));
+}
+
+/*
+ * A container that may manage its cgroup owns it (config-linux.md, "Cgroup ownership"): in a user
+ * name space and a cgroup name space, with the hierarchy mounted writable.
+ */
+static void give_away(int dir, const struct spec *s)
+{
+	static const char *const files[] = {"cgroup.procs", "cgroup.subtree_control",
+					    "cgroup.threads"};
+	const int need = CLONE_NEWUSER | CLONE_NEWCGROUP;
+	uint32_t uid = userns_kuid(s, 0);
+	bool writable = false;
+
+	for (size_t i = 0; i < s->mounts_cnt; i++)
+		if (!s->mounts[i].repeat && strncmp(s->mounts[i].type, "cgroup", 6) == 0)
+			writable = !(s->mounts[i].opt.set & MOUNT_ATTR_RDONLY);
+	if ((s->clone_flags & need) != need || !writable || uid == UINT32_MAX)
+		return;
+	(void)!fchown(dir, uid, (gid_t)-1);
+	for (size_t i = 0; i < ARRAY_LEN(files); i++)
+		(void)!fchownat(dir, files[i], uid, (gid_t)-1, 0);
 }
 
 int cgrp_create(const char *id, const struct spec *s, struct err *e)
@@ -72,7 +96,8 @@ int cgrp_create(const char *id, const struct spec *s, struct err *e)
 			(void)err_sys(e, rc, "cgroup of container '%s': writing '%s' to %s", id,
 				      s->cgroup.v[i].value, s->cgroup.v[i].file);
 	}
-	rc = rc ? rc : devices_filter(dir, s, e);
+	if (rc == 0)
+		give_away(dir, s);
 	if (rc < 0)
 		(void)rmdir(path);
 	return rc;
@@ -209,8 +234,8 @@ int cgrp_kill(const char *id, int sig)
 	return rc;
 }
 
-/* Until the kernel says that no process is left. */
-static int wait_empty(int dir, int timeout_ms)
+/* Until the kernel says @what of it, or -EBUSY. */
+static int wait_until(int dir, const char *what, int timeout_ms)
 {
 	uint64_t end = clock_ns() + (uint64_t)timeout_ms * NS_PER_MS;
 	auto_fd fd = openat(dir, "cgroup.events", O_RDONLY | O_CLOEXEC);
@@ -226,12 +251,20 @@ static int wait_empty(int dir, int timeout_ms)
 		if (n < 0)
 			return (int)n;
 		buf[n] = '\0';
-		if (strstr(buf, "populated 0"))
+		if (strstr(buf, what))
 			return 0;
 		if (now >= end)
 			return -EBUSY;
 		(void)poll(&pfd, 1, (int)((end - now) / NS_PER_MS) + 1);
 	}
+}
+
+int cgrp_freeze(const char *id, bool on, int timeout_ms)
+{
+	auto_fd dir = dir_of(id);
+	int rc = dir < 0 ? dir : write_at(dir, "cgroup.freeze", on ? "1" : "0");
+
+	return rc < 0 || !on ? rc : wait_until(dir, "frozen 1", timeout_ms);
 }
 
 int cgrp_remove(const char *id, int timeout_ms, struct err *e)
@@ -242,7 +275,7 @@ int cgrp_remove(const char *id, int timeout_ms, struct err *e)
 
 	if (dir == -ENOENT)
 		return 0;
-	rc = dir < 0 ? dir : wait_empty(dir, timeout_ms);
+	rc = dir < 0 ? dir : wait_until(dir, "populated 0", timeout_ms);
 	sub = rc == 0 ? dir_of(id) : -1;
 	if (sub >= 0)
 		(void)walk(sub, 0, NULL, NULL);

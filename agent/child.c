@@ -21,10 +21,14 @@
 #include <unistd.h>
 
 #include "agent/child.h"
+#include "agent/userns.h"
 #include "base/fd.h"
 
 #define IOPRIO_WHO_PROCESS 1
 
+#ifndef CLONE_NEWTIME
+#define CLONE_NEWTIME 0x80
+#endif
 #ifndef CLONE_NEWCGROUP
 #define CLONE_NEWCGROUP 0x02000000
 #endif
@@ -83,7 +87,11 @@ static void close_others(const struct child *ch)
 
 static int join(const struct child *ch, struct err *e)
 {
-	if (setns(ch->join_fd, CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWCGROUP) < 0)
+	const int flags = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWCGROUP |
+			  (ch->c->spec.new_time ? CLONE_NEWTIME : 0);
+
+	/* The user name space comes last: userns_join(). */
+	if (setns(ch->join_fd, flags) < 0)
 		return err_sys(e, -errno, "joining container '%s'", ch->c->id);
 	return chdir("/") < 0 ? err_sys(e, -errno, "joining container '%s'", ch->c->id) : 0;
 }
@@ -98,18 +106,21 @@ static int set_names(const struct spec *s, struct err *e)
 	return 0;
 }
 
-static int build(const struct child *ch, struct err *e)
+static int build(struct child *ch, struct err *e)
 {
 	const struct spec *s = &ch->c->spec;
-	int rc;
+	int rc = 0;
 
 	if (ch->ipc_fd >= 0 && setns(ch->ipc_fd, CLONE_NEWIPC) < 0)
 		return err_sys(e, -errno, "namespace 'ipc'");
 	if (ch->uts_fd >= 0 && setns(ch->uts_fd, CLONE_NEWUTS) < 0)
 		return err_sys(e, -errno, "namespace 'uts'");
-	if (s->clone_flags & CLONE_NEWCGROUP && unshare(CLONE_NEWCGROUP) < 0)
-		return err_sys(e, -errno, "namespace 'cgroup'");
-	rc = set_names(s, e);
+	if (s->clone_flags & CLONE_NEWUSER)
+		rc = userns_begin(ch, e);
+	else if (s->clone_flags & CLONE_NEWCGROUP && unshare(CLONE_NEWCGROUP) < 0)
+		rc = err_sys(e, -errno, "namespace 'cgroup'");
+	rc = rc ? rc : timens_enter(s, e);
+	rc = rc ? rc : set_names(s, e);
 	rc = rc ? rc : rootfs_build(ch->c, e);
 	return rc ? rc : rootfs_pivot(ch->c, e);
 }
@@ -130,6 +141,7 @@ static int set_oom(const struct spec_process *p, struct err *e)
 static int set_scheduling(const struct child *ch, struct err *e)
 {
 	const struct spec_process *p = ch->p;
+	const struct spec_cpus *cpus = p->cpus.set ? &p->cpus : &ch->c->spec.process.cpus;
 	struct {
 		uint32_t size, policy;
 		uint64_t flags;
@@ -149,6 +161,9 @@ static int set_scheduling(const struct child *ch, struct err *e)
 		return err_sys(e, -errno, "scheduler");
 	if (p->ioprio >= 0 && syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, p->ioprio) < 0)
 		return err_sys(e, -errno, "ioPriority");
+	/* Not for a container's first process (config.md); its setting is for those after it. */
+	if (!ch->init && cpus->set && sched_setaffinity(0, sizeof(cpus->cpus), &cpus->cpus) < 0)
+		return err_sys(e, -errno, "execCPUAffinity");
 	if (ch->c->spec.has_personality && personality(ch->c->spec.personality) < 0)
 		return err_sys(e, -errno, "personality");
 	/* A session keyring of its own; kernels without keys have none to share. */
@@ -200,7 +215,7 @@ static int set_terminal(const struct child *ch, struct err *e)
 		return rc;
 	if (ws.ws_row && ws.ws_col)
 		(void)ioctl(slave, TIOCSWINSZ, &ws);
-	if (fchown(slave, ch->p->uid, (gid_t)-1) < 0)
+	if (fchown(slave, userns_kuid(&ch->c->spec, ch->p->uid), (gid_t)-1) < 0)
 		return err_sys(e, -errno, "terminal: owner");
 	if (ch->init) {
 		rc = bind_console(slave, e);
@@ -224,7 +239,7 @@ static int set_stdio(const struct child *ch, struct err *e)
 		if (dup2(ch->stdio[i], i) < 0)
 			return err_sys(e, -errno, "stdio");
 		/* A process of a plain user opens /dev/stdout anew. */
-		if (fchown(i, ch->p->uid, (gid_t)-1) < 0)
+		if (fchown(i, userns_kuid(&ch->c->spec, ch->p->uid), (gid_t)-1) < 0)
 			return err_sys(e, -errno, "stdio: owner");
 	}
 	return 0;
@@ -274,7 +289,7 @@ static int load_filter(const struct container *c)
 		   : 0;
 }
 
-static NORETURN void execute(const struct child *ch)
+static NORETURN void execute(struct child *ch)
 {
 	const struct spec_process *p = ch->p;
 	const char **env = full_env(p);
@@ -282,7 +297,8 @@ static NORETURN void execute(const struct child *ch)
 	struct err e = {0};
 	int status = 1, rc;
 
-	rc = cred_begin(p, &e);
+	rc = ch->init ? starthooks_run(ch->c, &e) : 0;
+	rc = rc ? rc : cred_begin(p, &e);
 	rc = rc ? rc : change_dir(p->cwd, &e);
 	rc = rc ? rc : exec_lookup(p->args[0], env, path, sizeof(path), &status, &e);
 	if (rc == 0 && p->no_new_privs && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
@@ -314,6 +330,16 @@ static NORETURN void execute(const struct child *ch)
 	child_fail(ch, &e, rc == -ENOENT ? 127 : 126);
 }
 
+/* The container is there, and others may join it; the process itself waits for start. */
+static void wait_for_go(const struct child *ch)
+{
+	unsigned nfds = 0;
+	char c;
+
+	if (say(ch, 'H', NULL) < 0 || fd_recv(ch->sock, &c, 1, NULL, &nfds) != 1)
+		_exit(1); /* the child's end: the agent has gone, or has ended it */
+}
+
 void child_main(struct child *ch)
 {
 	struct err e = {0};
@@ -327,7 +353,14 @@ void child_main(struct child *ch)
 		rc = ch->init ? build(ch, &e) : join(ch, &e);
 	rc = rc ? rc : set_scheduling(ch, &e);
 	rc = rc ? rc : set_stdio(ch, &e);
+	/* Others find all of the container's name spaces from here on. */
+	rc = rc ? rc : cred_limits(ch->p, &e);
+	rc = rc ? rc : userns_join(ch, &e);
 	if (rc < 0)
 		child_fail(ch, &e, 1);
+	if (ch->hold)
+		wait_for_go(ch);
+	else if (ch->init)
+		(void)say(ch, 'B', NULL);
 	execute(ch);
 }

@@ -14,21 +14,27 @@
 #include "agent/container.h"
 
 struct child {
-	const struct container *c;
+	struct container *c; /* the child's copy */
 	const struct spec_process *p;
 	bool init;
+	bool hold;	    /* wait for 'G' in front of the execve */
 	int sock;	    /* setup socket */
 	int stdio[3];	    /* -1 with a terminal */
 	int join_fd;	    /* exec: pidfd of the container's first process */
 	int ipc_fd, uts_fd; /* init: pidfds whose name spaces it joins, -1 */
+	/* userns.c: the process in the new user name space; 0 and -1 without one */
+	pid_t helper;
+	int helper_sock, user_fd;
 };
 
 void child_main(struct child *ch) NORETURN;
 void signals_restore(void); /* as a fresh process has them */
 
 /* rootfs.c: in the child's new mount name space, before the pivot. */
-int rootfs_build(const struct container *c, struct err *e) MUST_CHECK;
+int rootfs_build(struct container *c, struct err *e) MUST_CHECK;
 int rootfs_pivot(const struct container *c, struct err *e) MUST_CHECK;
+/* Any child: gives a slot that the host has filled to its driver. Bound already: fine. */
+int device_bind(const char *name, struct err *e) MUST_CHECK;
 
 /* jail.c: paths below a directory that may hold anything. 0 or a descriptor, or -errno. */
 int jail_open(int root, const char *path, int flags) MUST_CHECK; /* O_CLOEXEC added */
@@ -48,8 +54,9 @@ int mounts_hold(int root, const struct spec *s, int **ret_fds, struct err *e) MU
 int mounts_make(int root, const struct spec *s, const int *held, struct err *e) MUST_CHECK;
 
 /* devices.c */
-int devices_make(int root, const struct spec *s, struct err *e) MUST_CHECK;
-int devices_filter(int cgroup_fd, const struct spec *s, struct err *e) MUST_CHECK;
+int devices_make(int root, const struct container *c, struct err *e) MUST_CHECK;
+/* The cgroup's filter: what the rules and the disks allow. */
+int devices_filter(const struct container *c, struct err *e) MUST_CHECK;
 
 /* cgroup.c: by name of the container. Agent and jobs. */
 int cgrp_create(const char *id, const struct spec *s, struct err *e) MUST_CHECK;
@@ -57,8 +64,19 @@ int cgrp_open(const char *id, pid_t pid) MUST_CHECK; /* descriptor for CLONE_INT
 int cgrp_kill(const char *id, int sig);		     /* every process */
 int cgrp_pids(const char *id, pid_t **ret, size_t *ret_cnt) MUST_CHECK;
 int cgrp_remove(const char *id, int timeout_ms, struct err *e) MUST_CHECK; /* may wait */
+/* Waits until all of it is frozen: -EBUSY. Thawing waits for nothing. */
+int cgrp_freeze(const char *id, bool on, int timeout_ms);
+/*
+ * Changes limits of the cgroup @dir, all of them or none; the sentence names the file. For a job,
+ * because the kernel may take its time over one.
+ */
+int cgrp_apply(int dir, const struct spec_writes *w, struct err *e) MUST_CHECK;
+
+/* starthook.c: hooks.startContainer, in the finished container, as its root. */
+int starthooks_run(const struct container *c, struct err *e) MUST_CHECK;
 
 /* cred.c: limits, groups, user, capabilities. CAP_SYS_ADMIN stays until cred_finish(). */
+int cred_limits(const struct spec_process *p, struct err *e) MUST_CHECK; /* before the user ns */
 int cred_begin(const struct spec_process *p, struct err *e) MUST_CHECK;
 int cred_finish(const struct spec_process *p) MUST_CHECK;
 

@@ -16,8 +16,9 @@
 #include "base/clock.h"
 #include "base/fd.h"
 
-#define BASE_MAX    (INT64_MAX - 1)
-#define END_WAIT_NS (5 * NS_PER_SEC)
+#define BASE_MAX      (INT64_MAX - 1)
+#define DRIVER_UNBIND "/sys/bus/platform/drivers/virtio-mmio/unbind"
+#define END_WAIT_NS   (5 * NS_PER_SEC)
 
 struct container *container_find(struct agent *a, const char *id)
 {
@@ -57,9 +58,11 @@ static void container_free(struct container *c)
 			proc_free(p);
 		}
 	}
+	container_oom_forget(c);
 	list_del(&c->node);
 	gspec_free(&c->spec);
 	free(c->filter);
+	free(c->disks);
 	json_object_put(c->request);
 	free(c);
 }
@@ -88,6 +91,43 @@ static int parse_root(struct json_object *o, struct container *c, struct err *e)
 	if (r->path && r->path[0] != '/')
 		return err_set(e, -EINVAL, "root: path '%s' is not absolute", r->path);
 	return 0;
+}
+
+static int parse_disk(struct json_object *o, struct disk_source *d, struct err *e)
+{
+	const char *access = "";
+	int rc = js_str(o, "device", &d->device, e);
+
+	rc = rc ? rc : js_str(o, "path", &d->path, e);
+	rc = rc ? rc : js_str(o, "access", &access, e);
+	if (rc < 0)
+		return rc;
+	if (!d->device || strchr(d->device, '/') || d->device[0] == '.')
+		return err_set(e, -EINVAL, "device '%s' is not a device's name",
+			       d->device ? d->device : "");
+	if (!d->path || d->path[0] != '/')
+		return err_set(e, -EINVAL, "path '%s' is not absolute", d->path ? d->path : "");
+	return gspec_parse_access(access, &d->access, e);
+}
+
+static int parse_disks(struct json_object *o, struct container *c, struct err *e)
+{
+	struct json_object *arr = NULL;
+	int rc = js_arr(o, "disks", &arr, e);
+
+	c->disks_cnt = js_len(arr);
+	c->disks = calloc(c->disks_cnt + 1, sizeof(*c->disks));
+	if (!c->disks)
+		return err_set(e, -ENOMEM, "disks: out of memory");
+	for (size_t i = 0; rc == 0 && i < c->disks_cnt; i++) {
+		struct json_object *d = NULL;
+
+		rc = js_at_obj(arr, i, "disks", &d, e);
+		rc = rc ? rc : parse_disk(d, &c->disks[i], e);
+		if (rc < 0)
+			return err_wrap(e, "disks[%zu]", i);
+	}
+	return rc;
 }
 
 static int parse_filter(struct json_object *o, struct container *c, struct err *e)
@@ -141,11 +181,15 @@ static int parse_container(struct json_object *o, struct container *c, uint64_t 
 	if (container_find(c->a, id))
 		return err_set(e, -EEXIST, "container '%s': exists", id);
 	memcpy(c->id, id, strlen(id) + 1);
-	rc = js_obj(o, "spec", &spec, e);
+	c->bundle = "";
+	rc = js_str(o, "bundle", &c->bundle, e);
+	rc = rc ? rc : js_obj(o, "spec", &spec, e);
 	if (rc == 0 && !spec)
 		rc = err_set(e, -EINVAL, "spec: missing");
 	rc = rc ? rc : parse_base(o, base, e);
 	rc = rc ? rc : parse_root(o, c, e);
+	rc = rc ? rc : parse_disks(o, c, e);
+	rc = rc ? rc : js_bool(o, "hold", &c->held, e);
 	rc = rc ? rc : gspec_parse(spec, &c->spec, e);
 	rc = rc ? rc : parse_filter(o, c, e);
 	if (rc == 0 && !c->spec.has_process)
@@ -166,6 +210,7 @@ void container_new(struct agent *a, uint32_t req, struct json_object *o)
 		return;
 	}
 	c->a = a;
+	c->oom.fd = -1;
 	c->request = json_object_get(o);
 	list_init(&c->node);
 	rc = parse_container(o, c, &base, &e);
@@ -176,9 +221,12 @@ void container_new(struct agent *a, uint32_t req, struct json_object *o)
 		return;
 	}
 	list_add_tail(&a->containers, &c->node);
+	container_oom_watch(c);
 	p = proc_new(c, base, req, &e);
 	if (p) {
 		p->is_init = true;
+		p->hold = c->held;
+		c->held = false; /* not yet */
 		c->init = p;
 		rc = proc_start(p, &e);
 	}
@@ -191,8 +239,8 @@ void container_new(struct agent *a, uint32_t req, struct json_object *o)
 	}
 }
 
-/* The container that a request names, or NULL after an answer was sent. */
-static struct container *named(struct agent *a, uint32_t req, struct json_object *o, bool must_run)
+struct container *container_named(struct agent *a, uint32_t req, struct json_object *o,
+				  bool must_run)
 {
 	struct container *c = NULL;
 	const char *id = NULL;
@@ -205,7 +253,7 @@ static struct container *named(struct agent *a, uint32_t req, struct json_object
 		c = container_find(a, id);
 		if (!c)
 			rc = err_set(&e, -ENOENT, "container '%s': not found", id);
-		else if (must_run && !(c->running && c->init_pid))
+		else if (must_run && !((c->running || c->held) && c->init_pid))
 			rc = err_set(&e, -ESRCH, "container not running");
 	}
 	if (rc == 0)
@@ -214,9 +262,27 @@ static struct container *named(struct agent *a, uint32_t req, struct json_object
 	return NULL;
 }
 
+void container_start(struct agent *a, uint32_t req, struct json_object *o)
+{
+	struct container *c = container_named(a, req, o, true);
+	struct err e = {0};
+	int rc;
+
+	if (!c)
+		return;
+	rc = c->held && c->init ? proc_go(c->init, req) : -EALREADY;
+	if (rc == 0) { /* from now on, whatever comes of it: start may have been answered already */
+		c->held = false;
+		c->running = true;
+		return;
+	}
+	(void)err_sys(&e, rc, "starting container '%s'", c->id);
+	calls_reply_err(a, req, &e, 1);
+}
+
 void container_exec(struct agent *a, uint32_t req, struct json_object *o)
 {
-	struct container *c = named(a, req, o, true);
+	struct container *c = container_named(a, req, o, true);
 	struct json_object *process = NULL;
 	struct spec_process spec = {0};
 	struct err e = {0};
@@ -251,11 +317,20 @@ void container_exec(struct agent *a, uint32_t req, struct json_object *o)
 	}
 }
 
+/* With @group also what it has started, unless that has made a session or a group of its own. */
+static int signal_process(pid_t pid, int sig, bool group)
+{
+	/* One that is still being set up has no group yet. */
+	if (group && kill(-pid, sig) == 0)
+		return 0;
+	return kill(pid, sig) < 0 ? -errno : 0;
+}
+
 void container_kill(struct agent *a, uint32_t req, struct json_object *o)
 {
-	struct container *c = named(a, req, o, false);
+	struct container *c = container_named(a, req, o, false);
 	int64_t sig = -1, base = 0;
-	bool all = false;
+	bool all = false, group = false;
 	struct err e = {0};
 	struct proc *p = NULL;
 	pid_t pid;
@@ -266,6 +341,7 @@ void container_kill(struct agent *a, uint32_t req, struct json_object *o)
 	rc = js_int(o, "signal", 0, 64, &sig, &e);
 	rc = rc ? rc : js_int(o, "base", 1, BASE_MAX, &base, &e);
 	rc = rc ? rc : js_bool(o, "allProcesses", &all, &e);
+	rc = rc ? rc : js_bool(o, "processGroup", &group, &e);
 	if (rc == 0 && sig < 0)
 		rc = err_set(&e, -EINVAL, "signal: missing");
 	if (rc == 0 && base) {
@@ -279,7 +355,7 @@ void container_kill(struct agent *a, uint32_t req, struct json_object *o)
 	if (rc == 0 && all)
 		rc = cgrp_kill(c->id, (int)sig);
 	else if (rc == 0)
-		rc = kill(pid, (int)sig) < 0 ? -errno : 0;
+		rc = signal_process(pid, (int)sig, group);
 	if (rc < 0) {
 		(void)err_sys(&e, rc, "signal %d", (int)sig);
 		calls_reply_err(a, req, &e, 1);
@@ -311,7 +387,7 @@ void container_winsize(struct agent *a, uint32_t req, struct json_object *o)
 
 void container_ps(struct agent *a, uint32_t req, struct json_object *o)
 {
-	struct container *c = named(a, req, o, true);
+	struct container *c = container_named(a, req, o, true);
 	struct err e = {0};
 
 	if (c && job_start(a, req, ps_job, c, &e) < 0)
@@ -328,14 +404,16 @@ static int remove_job(void *arg, struct json_object *reply, struct err *e)
 	(void)cgrp_kill(c->id, SIGKILL);
 	rc = cgrp_remove(c->id, 10000, e);
 	/* The device may have refused to be bound; then there is nothing to give back. */
+	for (size_t i = 0; rc == 0 && i < c->disks_cnt; i++)
+		(void)!write_text(DRIVER_UNBIND, c->disks[i].device);
 	if (rc == 0 && c->root.device)
-		(void)!write_text("/sys/bus/platform/drivers/virtio-mmio/unbind", c->root.device);
+		(void)!write_text(DRIVER_UNBIND, c->root.device);
 	return rc;
 }
 
 void container_remove(struct agent *a, uint32_t req, struct json_object *o)
 {
-	struct container *c = named(a, req, o, false);
+	struct container *c = container_named(a, req, o, false);
 	struct err e = {0};
 
 	if (!c)
@@ -375,6 +453,9 @@ void container_reap(struct agent *a)
 
 			if (p->pid != pid)
 				continue;
+			/* The kernel's word about memory.events may be late; EXIT is not to overtake it. */
+			if (p->is_init && p->c)
+				container_oom_check(p->c);
 			proc_reaped(p, ws);
 			break;
 		}
@@ -390,10 +471,10 @@ void container_turn(struct agent *a)
 		struct container *c = list_entry(n, struct container, node);
 		struct err e = {0};
 
-		if (c->running || c->init || c->init_pid)
+		if (c->running || c->held || c->init || c->init_pid)
 			continue;
 		(void)!cgrp_remove(c->id, 0, &e);
-		if (c->root.device)
+		if (c->root.device || c->disks_cnt)
 			(void)!job_start(a, 0, remove_job, c, &e);
 		container_free(c);
 	}

@@ -54,7 +54,7 @@ static int raise_ambient(const struct spec_process *p, struct err *e)
 	return 0;
 }
 
-static int set_limits(const struct spec_process *p, struct err *e)
+int cred_limits(const struct spec_process *p, struct err *e)
 {
 	for (size_t i = 0; i < p->rlimits_cnt; i++) {
 		const struct spec_rlimit *r = &p->rlimits[i];
@@ -69,9 +69,8 @@ static int set_limits(const struct spec_process *p, struct err *e)
 int cred_begin(const struct spec_process *p, struct err *e)
 {
 	const uint64_t admin = 1ull << CAP_SYS_ADMIN;
-	int rc = set_limits(p, e);
+	int rc = drop_bounding(p, e);
 
-	rc = rc ? rc : drop_bounding(p, e);
 	if (rc < 0)
 		return rc;
 	if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)

@@ -15,7 +15,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-#include "agent/child.h"
+#include "agent/userns.h"
 #include "base/fd.h"
 
 static const struct spec_device defaults[] = {
@@ -54,8 +54,10 @@ static int bind_own_node(int root, const struct spec_device *d)
 	return mount_move(copy, target);
 }
 
-static int make_node(int root, const struct spec_device *d)
+static int make_node(int root, const struct spec *s, const struct spec_device *d)
 {
+	uid_t uid = userns_kuid(s, d->uid);
+	gid_t gid = userns_kgid(s, d->gid);
 	const char *name;
 	auto_fd dir = jail_parent(root, d->path, &name);
 	dev_t dev = S_ISFIFO(d->mode) ? 0 : makedev(d->major, d->minor);
@@ -73,7 +75,7 @@ static int make_node(int root, const struct spec_device *d)
 	}
 	if (mknodat(dir, name, d->mode, dev) < 0)
 		return errno == EPERM && !S_ISFIFO(d->mode) ? bind_own_node(root, d) : -errno;
-	if (fchownat(dir, name, d->uid, d->gid, AT_SYMLINK_NOFOLLOW) < 0 ||
+	if (fchownat(dir, name, uid, gid, AT_SYMLINK_NOFOLLOW) < 0 ||
 	    fchmodat(dir, name, d->mode & 07777, 0) < 0)
 		return -errno;
 	return 0;
@@ -99,12 +101,27 @@ static bool dev_is_bound(const struct spec *s)
 	return false;
 }
 
-int devices_make(int root, const struct spec *s, struct err *e)
+/* A disk's numbers are the guest's. */
+static struct spec_device with_numbers(const struct container *c, const struct spec_device *d)
 {
+	struct spec_device copy = *d;
+
+	for (size_t i = 0; i < c->disks_cnt; i++) {
+		if (!S_ISBLK(d->mode) || strcmp(c->disks[i].path, d->path) != 0)
+			continue;
+		copy.major = major(c->disks[i].dev);
+		copy.minor = minor(c->disks[i].dev);
+	}
+	return copy;
+}
+
+int devices_make(int root, const struct container *c, struct err *e)
+{
+	const struct spec *s = &c->spec;
 	int rc;
 
 	for (size_t i = 0; i < ARRAY_LEN(defaults) && !dev_is_bound(s); i++) {
-		rc = make_node(root, &defaults[i]);
+		rc = make_node(root, s, &defaults[i]);
 		if (rc < 0)
 			return err_sys(e, rc, "device '%s'", defaults[i].path);
 	}
@@ -114,7 +131,9 @@ int devices_make(int root, const struct spec *s, struct err *e)
 			return err_sys(e, rc, "link '%s'", links[i][0]);
 	}
 	for (size_t i = 0; i < s->devices_cnt; i++) {
-		rc = make_node(root, &s->devices[i]);
+		struct spec_device d = with_numbers(c, &s->devices[i]);
+
+		rc = make_node(root, s, &d);
 		if (rc < 0)
 			return err_sys(e, rc, "device '%s'", s->devices[i].path);
 	}
@@ -191,9 +210,26 @@ static size_t emit_start(struct bpf_insn *out)
 	return n;
 }
 
-int devices_filter(int cgroup_fd, const struct spec *s, struct err *e)
+/* The rules of a disk: nothing but what is allowed. */
+static size_t emit_disk(struct bpf_insn *out, const struct disk_source *d)
 {
-	size_t cap = 8 + (s->devrules_cnt + ARRAY_LEN(always)) * RULE_INSNS, n;
+	struct spec_devrule r = {.allow = true,
+				 .type = 'b',
+				 .major = major(d->dev),
+				 .minor = minor(d->dev),
+				 .access = d->access};
+	size_t n = d->access ? emit_rule(out, &r) : 0;
+
+	r.allow = false;
+	r.access = BPF_DEVCG_ACC_READ | BPF_DEVCG_ACC_WRITE | BPF_DEVCG_ACC_MKNOD;
+	return n + emit_rule(out + n, &r);
+}
+
+int devices_filter(const struct container *c, struct err *e)
+{
+	const struct spec *s = &c->spec;
+	size_t cap = 8 + (s->devrules_cnt + ARRAY_LEN(always) + 2 * c->disks_cnt) * RULE_INSNS, n;
+	auto_fd cgroup_fd = cgrp_open(c->id, 0);
 	auto_free struct bpf_insn *insns = calloc(cap, sizeof(*insns));
 	union bpf_attr attr;
 	bool whole = false;
@@ -203,8 +239,12 @@ int devices_filter(int cgroup_fd, const struct spec *s, struct err *e)
 		return 0;
 	if (!insns)
 		return err_set(e, -ENOMEM, "devices: out of memory");
+	if (cgroup_fd < 0)
+		return err_sys(e, cgroup_fd, "devices: the cgroup");
 	/* The last rule that fits decides: the program asks them from the end. */
 	n = emit_start(insns);
+	for (size_t i = 0; i < c->disks_cnt; i++)
+		n += emit_disk(insns + n, &c->disks[i]);
 	for (size_t i = ARRAY_LEN(always); i > 0; i--)
 		n += emit_rule(insns + n, &always[i - 1]);
 	/* What comes before a rule about everything counts no more; the verifier refuses dead code.

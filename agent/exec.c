@@ -50,10 +50,9 @@ static int probe(const char *path)
 static int lookup_failed(const char *name, int rc, int *ret_status, struct err *e)
 {
 	*ret_status = rc == -ENOENT || rc == -ENOTDIR ? STATUS_NOT_FOUND : STATUS_NOT_EXECUTABLE;
-	if (rc == -EACCES || rc == -EPERM)
+	/* A directory as well: engines know 126 by these words. */
+	if (rc == -EACCES || rc == -EPERM || rc == -EISDIR)
 		return err_set(e, rc, "exec: \"%s\": permission denied", name);
-	if (rc == -EISDIR)
-		return err_set(e, rc, "exec: \"%s\": is a directory", name);
 	if (rc == -ENOENT)
 		return err_set(e, rc, "exec: \"%s\": stat %s: no such file or directory", name,
 			       name);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/b64.h"
 #include "base/fd.h"
 
 #define DEPTH_MAX 64
@@ -183,44 +184,12 @@ int js_strv(struct json_object *o, const char *key, const char ***ret, size_t *r
 	return 0;
 }
 
-static int digit(char c)
-{
-	if (c >= 'A' && c <= 'Z')
-		return c - 'A';
-	if (c >= 'a' && c <= 'z')
-		return c - 'a' + 26;
-	if (c >= '0' && c <= '9')
-		return c - '0' + 52;
-	return c == '+' ? 62 : c == '/' ? 63 : -1;
-}
-
 int js_base64(const char *s, unsigned char **ret, size_t *ret_len)
 {
-	size_t len = strlen(s), pad = 0, n = 0;
-	auto_free unsigned char *out = NULL;
+	void *out = NULL;
+	int rc = b64_decode(s, &out, ret_len);
 
-	if (len % 4)
-		return -EINVAL;
-	if (len && s[len - 1] == '=')
-		pad = s[len - 2] == '=' ? 2 : 1;
-	out = malloc(len / 4 * 3 + 1);
-	if (!out)
-		return -ENOMEM;
-	for (size_t i = 0; i < len; i += 4) {
-		size_t fill = i + 4 == len ? pad : 0;
-		uint32_t v = 0;
-
-		for (size_t j = 0; j < 4; j++) {
-			int d = j >= 4 - fill ? 0 : digit(s[i + j]);
-
-			if (d < 0)
-				return -EINVAL;
-			v = v << 6 | (uint32_t)d;
-		}
-		for (size_t j = 0; j < 3 - fill; j++)
-			out[n++] = (unsigned char)(v >> (16 - 8 * j));
-	}
-	*ret = ptr_take(out);
-	*ret_len = n;
-	return 0;
+	if (rc == 0)
+		*ret = out;
+	return rc;
 }

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/stat.h>
+#include <sys/sysinfo.h>
 #include <unistd.h>
 
 #include "agent/agent.h"
@@ -38,21 +39,29 @@ static void port_input(struct agent *a, struct port *p, const char *name,
 	size_t done = 0;
 
 	while (p->more_in && done < TURN_BYTES && !a->stop) {
-		ssize_t n = read(p->fd, buf, sizeof(buf));
+		size_t len = 0;
+		ssize_t n = 1;
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n > 0) {
-			p->seen = true;
-			done += (size_t)n;
-			take(a->link, buf, (size_t)n);
-			continue;
+		/* A read gives no more than a page: what is there is gathered for large writes. */
+		while (n > 0 && len < sizeof(buf)) {
+			n = read(p->fd, buf + len, sizeof(buf) - len);
+			if (n < 0 && errno == EINTR)
+				n = 1;
+			else if (n > 0)
+				len += (size_t)n;
 		}
-		p->more_in = false;
-		if (n < 0 && errno != EAGAIN)
-			agent_stop(a, "port %s: %s", name, strerror(errno));
-		else if (n == 0 && p->seen)
-			agent_stop(a, "port %s: the host has closed it", name);
+		if (n <= 0) {
+			p->more_in = false;
+			if (n < 0 && errno != EAGAIN)
+				agent_stop(a, "port %s: %s", name, strerror(errno));
+			else if (n == 0 && (p->seen || len))
+				agent_stop(a, "port %s: the host has closed it", name);
+		}
+		if (len) {
+			p->seen = true;
+			done += len;
+			take(a->link, buf, len);
+		}
 	}
 }
 
@@ -149,13 +158,17 @@ static bool on_dax(void)
 
 int link_io_start(struct agent *a, int ctl_fd, int io_fd)
 {
-	char hello[128];
+	struct sysinfo si = {.mem_unit = 1};
+	char hello[192];
 	int rc;
 
+	(void)sysinfo(&si);
 	(void)snprintf(hello, sizeof(hello),
 		       "{\"protocol\":{\"min\":1,\"max\":1},\"version\":\"" HUSK_VERSION
-		       "\",\"dax\":%s}",
-		       on_dax() ? "true" : "false");
+		       "\",\"dax\":%s,\"memory\":{\"total_kib\":%llu,\"free_kib\":%llu}}",
+		       on_dax() ? "true" : "false",
+		       (unsigned long long)si.totalram * si.mem_unit >> 10,
+		       (unsigned long long)si.freeram * si.mem_unit >> 10);
 
 	a->link = link_new(LINK_AGENT, &ops, a);
 	if (!a->link)

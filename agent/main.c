@@ -91,6 +91,7 @@ static int setup_loop(struct agent *a, struct err *e)
 	list_init(&a->containers);
 	list_init(&a->procs);
 	list_init(&a->ended);
+	list_init(&a->dials);
 	list_init(&a->jobs);
 	a->child_ev = (struct ev){-1, on_child};
 	a->epoll_fd = epoll_create1(EPOLL_CLOEXEC);

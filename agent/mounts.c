@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,8 +15,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "agent/child.h"
+#include "agent/userns.h"
 #include "base/fd.h"
+#include "base/fsmake.h"
 
 /* Of the host's, what is under these is the kernel's: the guest has its own. */
 static bool is_kernel_path(const char *src)
@@ -66,62 +68,55 @@ int mounts_hold(int root, const struct spec *s, int **ret_fds, struct err *e)
 	return 0;
 }
 
-/* The kernel's own words for a failure, if it has any: "e tmpfs: Bad value for 'size'". */
-static int fs_error(int fs, int code, const struct spec_mount *m, const char *what, struct err *e)
-{
-	char buf[256];
-	ssize_t n = read(fs, buf, sizeof(buf) - 1);
-
-	if (n > 2) {
-		buf[n] = '\0';
-		buf[strcspn(buf, "\n")] = '\0';
-		return err_set(e, code, "mounting %s on '%s': %s", m->type, m->dest, buf + 2);
-	}
-	return err_sys(e, code, "mounting %s on '%s'%s%s", m->type, m->dest,
-		       what ? ": option " : "", what ? what : "");
-}
-
-static int fs_option(int fs, const char *opt)
-{
-	const char *eq = strchr(opt, '=');
-	char key[256];
-	int rc;
-
-	if (!eq)
-		return fsconfig(fs, FSCONFIG_SET_FLAG, opt, NULL, 0) < 0 ? -errno : 0;
-	if ((size_t)snprintf(key, sizeof(key), "%.*s", (int)(eq - opt), opt) >= sizeof(key))
-		return -EINVAL;
-	rc = fsconfig(fs, FSCONFIG_SET_STRING, key, eq + 1, 0);
-	return rc < 0 ? -errno : 0;
-}
-
 /* Options of cgroup v1 mean nothing to v2: there is one hierarchy with everything. */
 static bool skip_option(const struct spec_mount *m, const char *opt)
 {
 	return strcmp(m->type, "cgroup") == 0 && strcmp(opt, "nsdelegate") != 0;
 }
 
-static int make_fs(const struct spec_mount *m, struct err *e)
+/* An owner in an option is the container's; the file system is made with the agent's eyes. */
+static int own_option(const struct spec *s, const char *opt, char *buf, size_t cap,
+		      const char **ret, struct err *e)
+{
+	bool uid = strncmp(opt, "uid=", 4) == 0;
+	unsigned long id;
+	uint32_t k;
+	char *end;
+
+	*ret = opt;
+	if (!(s->clone_flags & CLONE_NEWUSER) || (!uid && strncmp(opt, "gid=", 4) != 0))
+		return 0;
+	errno = 0;
+	id = strtoul(opt + 4, &end, 10);
+	if (*end || end == opt + 4 || errno || id >= UINT32_MAX)
+		return err_set(e, -EINVAL, "option '%s': not an id", opt);
+	k = uid ? userns_kuid(s, (uint32_t)id) : userns_kgid(s, (uint32_t)id);
+	if (k == UINT32_MAX)
+		return err_set(e, -EINVAL, "option '%s': not mapped in the user namespace", opt);
+	(void)snprintf(buf, cap, "%.4s%u", opt, k);
+	*ret = buf;
+	return 0;
+}
+
+static int make_fs(const struct spec *s, const struct spec_mount *m, struct err *e)
 {
 	const char *type = strcmp(m->type, "cgroup") == 0 ? "cgroup2" : m->type;
-	auto_fd fs = fsopen(type, FSOPEN_CLOEXEC);
-	const char *source = m->source && m->source[0] ? m->source : type;
-	int fd, rc;
+	const char *opts[MOUNTOPT_DATA_MAX];
+	char owners[2][16];
+	size_t cnt = 0;
+	int fd, rc = 0;
 
-	if (fs < 0)
-		return err_sys(e, -errno, "mounting %s on '%s'", type, m->dest);
-	(void)fsconfig(fs, FSCONFIG_SET_STRING, "source", source, 0);
-	for (size_t i = 0; i < m->opt.data_cnt; i++) {
-		if (skip_option(m, m->opt.data[i]))
-			continue;
-		rc = fs_option(fs, m->opt.data[i]);
-		if (rc < 0)
-			return fs_error(fs, rc, m, m->opt.data[i], e);
+	for (size_t i = 0; rc == 0 && i < m->opt.data_cnt; i++) {
+		const char *opt = m->opt.data[i];
+
+		/* The last uid= counts, and the last gid=. */
+		if (!skip_option(m, opt))
+			rc = own_option(s, opt, owners[opt[0] == 'u'], sizeof(owners[0]),
+					&opts[cnt++], e);
 	}
-	if (fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
-		return fs_error(fs, -errno, m, NULL, e);
-	fd = fsmount(fs, FSMOUNT_CLOEXEC, 0);
-	return fd < 0 ? fs_error(fs, -errno, m, NULL, e) : fd;
+	fd =
+	    rc < 0 ? rc : fs_make(type, m->source && m->source[0] ? m->source : type, opts, cnt, e);
+	return fd < 0 ? err_wrap(e, "mount on '%s'", m->dest) : fd;
 }
 
 static int apply_options(int fd, const struct spec_mount *m)
@@ -143,14 +138,15 @@ static bool is_dir(int fd)
 /* tmpcopyup: the new tmpfs starts with what it covers. Regular files, directories and links. */
 static int copy_tree(int from, int to, unsigned depth);
 
-static int mount_one(int root, const struct spec_mount *m, int held, struct err *e)
+static int mount_one(int root, const struct spec *s, const struct spec_mount *m, int held,
+		     struct err *e)
 {
 	auto_fd mnt = held;
 	auto_fd target = -1;
 	int rc;
 
 	if (mnt < 0)
-		mnt = make_fs(m, e);
+		mnt = make_fs(s, m, e);
 	if (mnt < 0)
 		return mnt;
 	target = jail_make(root, m->dest, 0755, !is_dir(mnt));
@@ -171,7 +167,7 @@ static int mount_one(int root, const struct spec_mount *m, int held, struct err 
 int mounts_make(int root, const struct spec *s, const int *held, struct err *e)
 {
 	for (size_t i = 0; i < s->mounts_cnt; i++) {
-		int rc = mount_one(root, &s->mounts[i], held[i], e);
+		int rc = mount_one(root, s, &s->mounts[i], held[i], e);
 
 		if (rc < 0)
 			return rc;

@@ -69,10 +69,12 @@ static void proc_answer(struct proc *p)
 		return;
 	p->req = 0;
 	if (p->failed) {
-		calls_reply_err(p->a, req, &p->error, p->error_status);
+		calls_reply_fail(p->a, req, &p->error, p->error_status, p->built);
 		return;
 	}
-	if (p->is_init && p->c)
+	if (p->is_init && p->c && p->hold)
+		p->c->held = true;
+	else if (p->is_init && p->c)
 		p->c->running = true;
 	(void)snprintf(json, sizeof(json), "{\"pid\":%d}", (int)p->pid);
 	calls_reply_ok(p->a, req, json);
@@ -97,6 +99,13 @@ static void setup_message(struct proc *p, const struct setup_msg *m, size_t len,
 			streams_close(&p->streams);
 		return;
 	}
+	case 'B':
+		p->built = true;
+		return;
+	case 'H':
+		p->built = true;
+		proc_answer(p);
+		return;
 	case 'X':
 		p->execing = true;
 		return;
@@ -135,7 +144,7 @@ static void setup_event(struct ev *ev, uint32_t events)
 	(void)events;
 	if (!setup_read(p))
 		return;
-	if (!p->execing && !p->failed) {
+	if (!p->execing && !p->failed && !p->went) {
 		p->failed = true;
 		p->error_status = 1;
 		(void)err_set(&p->error, -EIO, "the process died while it was being set up");
@@ -145,6 +154,18 @@ static void setup_event(struct ev *ev, uint32_t events)
 	if (!p->failed || !p->pid)
 		proc_answer(p);
 	proc_progress(p);
+}
+
+int proc_go(struct proc *p, uint32_t req)
+{
+	ssize_t n = p->hold && p->setup.fd >= 0 ? fd_send(p->setup.fd, "G", 1, NULL, 0) : -ESRCH;
+
+	if (n < 0)
+		return (int)n;
+	p->hold = false;
+	p->went = true;
+	p->req = req;
+	return 0;
 }
 
 void proc_progress(struct proc *p)
@@ -314,6 +335,9 @@ static int spawn(struct proc *p, struct child *ch, int pidns, struct err *e)
 	 */
 	if (p->is_init)
 		flags = (uint64_t)(unsigned)(p->c->spec.clone_flags & ~CLONE_NEWCGROUP);
+	/* In a user name space of its own, all but the pids are its helper's to make (userns.h). */
+	if (flags & CLONE_NEWUSER)
+		flags &= CLONE_NEWPID;
 	pid = pidns >= 0 ? clone_into_pidns(flags, cg, pidns) : do_clone(flags, cg);
 	if (pid == 0)
 		child_main(ch);
@@ -338,11 +362,14 @@ int proc_start(struct proc *p, struct err *e)
 	struct child ch = {.c = p->c,
 			   .p = p->is_init ? &p->c->spec.process : &p->spec,
 			   .init = p->is_init,
+			   .hold = p->hold,
 			   .sock = -1,
 			   .stdio = {-1, -1, -1},
 			   .join_fd = -1,
 			   .ipc_fd = -1,
-			   .uts_fd = -1};
+			   .uts_fd = -1,
+			   .helper_sock = -1,
+			   .user_fd = -1};
 	struct pipes ps CLEANUP(pipes_close) = {{-1, -1, -1}, {-1, -1, -1}};
 	auto_fd pidns = -1;
 	int pair[2], rc;

@@ -29,7 +29,7 @@
 #define P9_OPTIONS "trans=virtio,version=9p2000.L,access=client,cache=mmap,msize=512000"
 
 /* A spare slot had no device when the driver looked; by now the host has filled it. */
-static int bind_device(const char *name, struct err *e)
+int device_bind(const char *name, struct err *e)
 {
 	char path[PATH_MAX];
 	int rc;
@@ -85,7 +85,7 @@ static int mount_root(const struct root_source *r, struct err *e)
 		rc = copy < 0 ? copy : at < 0 ? -ENOENT : mount_move(copy, at);
 		return rc < 0 ? err_sys(e, rc, "root '%s'", r->path) : 0;
 	}
-	rc = bind_device(r->device, e);
+	rc = device_bind(r->device, e);
 	if (rc < 0)
 		return rc;
 	if (!r->fstype || strcmp(r->fstype, "9p") == 0) {
@@ -99,6 +99,27 @@ static int mount_root(const struct root_source *r, struct err *e)
 	if (mount(dev, AGENT_ROOT_DIR, r->fstype, 0,
 		  strcmp(r->fstype, "xfs") == 0 ? "nouuid" : NULL) < 0)
 		return err_sys(e, -errno, "root: mounting %s as %s", dev, r->fstype);
+	return 0;
+}
+
+static int bind_disks(struct container *c, struct err *e)
+{
+	for (size_t i = 0; i < c->disks_cnt; i++) {
+		struct disk_source *d = &c->disks[i];
+		char dev[128];
+		struct stat st;
+		int rc = device_bind(d->device, e);
+
+		if (rc < 0)
+			return rc;
+		rc = disk_of(d->device, dev, sizeof(dev));
+		if (rc == 0 && stat(dev, &st) < 0)
+			rc = -errno;
+		if (rc < 0)
+			return err_sys(e, rc, "device '%s': '%s' is not a disk", d->path,
+				       d->device);
+		d->dev = st.st_rdev;
+	}
 	return 0;
 }
 
@@ -203,7 +224,7 @@ static int make_targets(int root, const struct spec_process *p, struct err *e)
 	return con < 0 ? err_sys(e, con, "device '/dev/console'") : 0;
 }
 
-int rootfs_build(const struct container *c, struct err *e)
+int rootfs_build(struct container *c, struct err *e)
 {
 	auto_free int *held = NULL;
 	auto_fd root = -1;
@@ -216,7 +237,10 @@ int rootfs_build(const struct container *c, struct err *e)
 		return err_sys(e, -errno, "root");
 	rc = mounts_hold(root, &c->spec, &held, e);
 	rc = rc ? rc : mounts_make(root, &c->spec, held, e);
-	rc = rc ? rc : devices_make(root, &c->spec, e);
+	rc = rc ? rc : bind_disks(c, e);
+	rc = rc ? rc : devices_make(root, c, e);
+	/* From here on; the rules need not allow making nodes. */
+	rc = rc ? rc : devices_filter(c, e);
 	rc = rc ? rc : make_targets(root, &c->spec.process, e);
 	rc = rc ? rc : write_sysctls(&c->spec, e);
 	rc = rc ? rc : hide_paths(root, &c->spec, e);

@@ -10,7 +10,10 @@
 #include <string.h>
 #include <sched.h>
 
+#include "base/capname.h"
+#include "base/cpulist.h"
 #include "base/fd.h"
+#include "base/guestfs.h"
 
 #define IOPRIO_CLASS_SHIFT 13
 
@@ -65,6 +68,13 @@ void gspec_free(struct spec *s)
 	free(s->readonly);
 	free(s->devices);
 	free(s->devrules);
+	free(s->uids.v);
+	free(s->gids.v);
+	for (size_t i = 0; i < s->hooks_cnt; i++) {
+		free(s->hooks[i].args);
+		free(s->hooks[i].env);
+	}
+	free(s->hooks);
 	json_object_put(s->json);
 	memset(s, 0, sizeof(*s));
 }
@@ -125,10 +135,10 @@ static int parse_caps(struct json_object *o, struct spec_process *p, struct err 
 			rc = js_at_str(arr, i, keys[k], &name, e);
 			if (rc < 0)
 				break;
-			n = cap_number(name);
-			if (n < 0)
-				return err_set(e, -EINVAL, "capability '%s': unknown", name);
-			p->caps[k] |= 1ull << n;
+			n = capname_number(name);
+			/* Those that are unknown the host has told about. */
+			if (n >= 0)
+				p->caps[k] |= 1ull << n;
 		}
 		if (rc < 0)
 			return rc;
@@ -245,6 +255,37 @@ static int parse_sched(struct json_object *o, struct spec_sched *s, struct err *
 	return 0;
 }
 
+static void add_cpus(void *arg, unsigned first, unsigned last)
+{
+	cpu_set_t *set = arg;
+
+	/* What no kernel of ours has is none of the guest's either. */
+	for (unsigned i = first; i <= last && i < CPU_SETSIZE; i++)
+		CPU_SET(i, set);
+}
+
+/* A process is in its cgroup from the start: the final one holds, or the initial one alone. */
+static int parse_affinity(struct json_object *o, struct spec_cpus *c, struct err *e)
+{
+	static const char *const keys[] = {"initial", "final"};
+
+	for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
+		const char *list = "";
+		int rc = js_str(o, keys[i], &list, e);
+
+		if (rc < 0)
+			return rc;
+		if (!list[0])
+			continue;
+		CPU_ZERO(&c->cpus);
+		c->set = true;
+		if (cpulist_parse(list, add_cpus, &c->cpus) < 0)
+			return err_set(e, -EINVAL, "execCPUAffinity.%s: '%.64s' is no list of CPUs",
+				       keys[i], list);
+	}
+	return 0;
+}
+
 static int parse_process_extras(struct json_object *o, struct spec_process *p, struct err *e)
 {
 	struct json_object *sub = NULL;
@@ -268,9 +309,9 @@ static int parse_process_extras(struct json_object *o, struct spec_process *p, s
 		rc = js_obj(o, "scheduler", &sub, e);
 	if (rc == 0 && sub)
 		rc = parse_sched(sub, &p->sched, e);
-	if (rc == 0 && js_has(o, "execCPUAffinity"))
-		rc = err_set(e, -EOPNOTSUPP, "execCPUAffinity: not supported");
-	return rc;
+	sub = NULL;
+	rc = rc ? rc : js_obj(o, "execCPUAffinity", &sub, e);
+	return rc == 0 && sub ? parse_affinity(sub, &p->cpus, e) : rc;
 }
 
 int gspec_parse_process(struct json_object *o, struct spec_process *p, struct err *e)
@@ -306,21 +347,6 @@ int gspec_parse_process(struct json_object *o, struct spec_process *p, struct er
 	return rc < 0 ? err_wrap(e, "process") : 0;
 }
 
-/* File systems that the guest makes itself; everything else is in the 9p tree already. */
-static bool is_private_type(const char *type)
-{
-	static const char *const types[] = {
-	    "proc",	 "sysfs",      "tmpfs",	   "devpts",	  "mqueue", "cgroup",
-	    "cgroup2",	 "securityfs", "debugfs",  "tracefs",	  "bpf",    "ramfs",
-	    "hugetlbfs", "fusectl",    "configfs", "binfmt_misc",
-	};
-
-	for (size_t i = 0; i < ARRAY_LEN(types); i++)
-		if (strcmp(type, types[i]) == 0)
-			return true;
-	return false;
-}
-
 static int parse_mount(struct json_object *o, struct spec_mount *m, struct err *e)
 {
 	struct json_object *arr = NULL;
@@ -345,7 +371,7 @@ static int parse_mount(struct json_object *o, struct spec_mount *m, struct err *
 	}
 	if (js_has(o, "uidMappings") || js_has(o, "gidMappings"))
 		return err_set(e, -EOPNOTSUPP, "%s: id-mapped mounts are not supported", m->dest);
-	m->repeat = m->opt.bind || !is_private_type(m->type);
+	m->repeat = m->opt.bind || !guestfs_is(m->type);
 	return 0;
 }
 
@@ -366,13 +392,39 @@ static int parse_mounts(struct json_object *arr, struct spec *s, struct err *e)
 	return 0;
 }
 
-static int refuse_hooks(struct json_object *hooks, struct err *e)
+static int parse_hook(struct json_object *o, struct spec_hook *h, struct err *e)
+{
+	int64_t timeout = 0;
+	int rc = js_str(o, "path", &h->path, e);
+
+	rc = rc ? rc : js_strv(o, "args", &h->args, NULL, NULL, e);
+	rc = rc ? rc : js_strv(o, "env", &h->env, NULL, &h->has_env, e);
+	rc = rc ? rc : js_int(o, "timeout", 1, UINT_MAX, &timeout, e);
+	if (rc == 0 && (!h->path || h->path[0] != '/'))
+		rc = err_set(e, -EINVAL, "path: '%s' is not absolute", h->path ? h->path : "");
+	h->timeout = (uint64_t)timeout;
+	return rc;
+}
+
+static int parse_hooks(struct json_object *hooks, struct spec *s, struct err *e)
 {
 	struct json_object *arr = NULL;
 	int rc = js_arr(hooks, "startContainer", &arr, e);
 
-	if (rc == 0 && js_len(arr))
-		rc = err_set(e, -EOPNOTSUPP, "hooks.startContainer: not supported");
+	if (rc < 0)
+		return rc;
+	s->hooks = calloc(js_len(arr) + 1, sizeof(*s->hooks));
+	if (!s->hooks)
+		return err_set(e, -ENOMEM, "hooks: out of memory");
+	for (size_t i = 0; rc == 0 && i < js_len(arr); i++) {
+		struct json_object *o = NULL;
+
+		s->hooks_cnt++;
+		rc = js_at_obj(arr, i, "startContainer", &o, e);
+		rc = rc ? rc : parse_hook(o, &s->hooks[i], e);
+		if (rc < 0)
+			return err_wrap(e, "hooks.startContainer[%zu]", i);
+	}
 	return rc;
 }
 
@@ -393,7 +445,7 @@ int gspec_parse(struct json_object *json, struct spec *s, struct err *e)
 	if (rc == 0 && root)
 		rc = js_bool(root, "readonly", &s->readonly_root, e);
 	if (rc == 0 && hooks)
-		rc = refuse_hooks(hooks, e);
+		rc = parse_hooks(hooks, s, e);
 	rc = rc ? rc : parse_mounts(mounts, s, e);
 	if (rc == 0 && lin)
 		rc = gspec_parse_linux(lin, s, e);

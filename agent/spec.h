@@ -4,7 +4,7 @@
  * structures, checked before anything is made. Pure: parsing touches no file.
  *
  * What belongs to the host is not read here, because the sandbox process has dealt with it:
- * ociVersion, annotations, hooks but startContainer, vm, linux.cgroupsPath, intelRdt, netDevices,
+ * ociVersion, hooks but startContainer, vm, linux.cgroupsPath, intelRdt, netDevices,
  * mountLabel, process.apparmorProfile, selinuxLabel, network name spaces, and of resources:
  * cpu.cpus and cpu.mems (host numbers), blockIO, network, rdma. What the guest would have to do and
  * cannot is refused by name.
@@ -14,13 +14,14 @@
 #ifndef HUSK_AGENT_SPEC_H
 #define HUSK_AGENT_SPEC_H
 
+#include <sched.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/resource.h>
 #include <sys/types.h>
 
 #include "agent/js.h"
-#include "agent/mountopt.h"
+#include "base/mountopt.h"
 
 enum caps_set {
 	CAPS_BOUNDING,
@@ -44,6 +45,12 @@ struct spec_sched {
 	uint64_t flags, runtime, deadline, period;
 };
 
+/* execCPUAffinity: processors of the guest. */
+struct spec_cpus {
+	bool set;
+	cpu_set_t cpus;
+};
+
 struct spec_process {
 	bool terminal;
 	uint16_t rows, cols; /* 0 = not given */
@@ -65,6 +72,7 @@ struct spec_process {
 	size_t rlimits_cnt;
 	int ioprio; /* -1 = not given, else for ioprio_set(2) */
 	struct spec_sched sched;
+	struct spec_cpus cpus;
 };
 
 struct spec_mount {
@@ -90,6 +98,28 @@ struct spec_devrule {
 	unsigned access;      /* BPF_DEVCG_ACC_* */
 };
 
+/* A user name space's mapping, of users or of groups. */
+struct spec_ids {
+	struct spec_id {
+		uint32_t inside, outside, size;
+	} * v;
+	size_t cnt;
+};
+
+struct spec_offset {
+	int64_t secs;
+	uint32_t nsecs;
+};
+
+/* hooks.startContainer: programs of the container. */
+struct spec_hook {
+	const char *path;
+	const char **args; /* NULL-terminated; empty: the path alone */
+	const char **env;
+	bool has_env;
+	uint64_t timeout; /* seconds, 0 = none */
+};
+
 struct spec_write {
 	char *file; /* of the cgroup, or a path below /proc/sys */
 	char *value;
@@ -107,7 +137,12 @@ struct spec {
 	size_t mounts_cnt;
 	const char *hostname, *domainname;
 	bool readonly_root;
-	int clone_flags; /* CLONE_NEWPID, NEWIPC, NEWUTS, NEWNS, NEWCGROUP: new ones */
+	int clone_flags; /* CLONE_NEWPID, NEWIPC, NEWUTS, NEWNS, NEWCGROUP, NEWUSER: new ones */
+	bool new_time;
+	struct spec_offset monotonic, boottime;
+	struct spec_ids uids, gids; /* empty without CLONE_NEWUSER */
+	struct spec_hook *hooks;    /* startContainer */
+	size_t hooks_cnt;
 	const char *join_pid, *join_ipc, *join_uts; /* containers of this pod; NULL */
 	unsigned long propagation; /* MS_SHARED and friends, with MS_REC; 0 = not given */
 	const char **masked, **readonly;
@@ -132,11 +167,12 @@ void gspec_free_process(struct spec_process *p);
 /* spec_linux.c and spec_res.c: parts of gspec_parse() */
 int gspec_parse_linux(struct json_object *lin, struct spec *s, struct err *e) MUST_CHECK;
 int gspec_parse_resources(struct json_object *res, struct spec *s, struct err *e) MUST_CHECK;
+/* "rwm" as BPF_DEVCG_ACC_* */
+int gspec_parse_access(const char *s, unsigned *ret, struct err *e) MUST_CHECK;
 int gspec_writes_add(struct spec_writes *w, const char *file, const char *fmt, ...)
     PRINTF_LIKE(3, 4);
 
-/* Names: RLIMIT_* and CAP_*. -1 = unknown. */
+/* RLIMIT_*. -1 = unknown. */
 int rlimit_number(const char *name);
-int cap_number(const char *name);
 
 #endif

@@ -23,6 +23,8 @@
 #define SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV (1UL << 5)
 #endif
 
+#define ID_MAPS_MAX 340 /* user_namespaces(7) */
+
 static int parse_namespace(struct json_object *o, struct spec *s, unsigned *seen, struct err *e)
 {
 	static const struct {
@@ -51,8 +53,13 @@ static int parse_namespace(struct json_object *o, struct spec *s, unsigned *seen
 	 */
 	if (!types[k].flag)
 		return 0;
-	if (types[k].flag == CLONE_NEWUSER || types[k].flag == CLONE_NEWTIME)
-		return err_set(e, -EOPNOTSUPP, "namespace '%s': not supported", type);
+	if (path[0] && (types[k].flag == CLONE_NEWUSER || types[k].flag == CLONE_NEWTIME))
+		return err_set(e, -EOPNOTSUPP, "namespace '%s': joining one is not supported",
+			       type);
+	if (types[k].flag == CLONE_NEWTIME) {
+		s->new_time = true;
+		return 0;
+	}
 	if (!path[0] || types[k].flag == CLONE_NEWNS || types[k].flag == CLONE_NEWCGROUP) {
 		s->clone_flags |= types[k].flag;
 		return 0;
@@ -86,6 +93,73 @@ static int parse_namespaces(struct json_object *arr, struct spec *s, struct err 
 	/* A container without a mount name space of its own would live in the agent's. */
 	s->clone_flags |= CLONE_NEWNS;
 	return 0;
+}
+
+static int parse_ids(struct json_object *lin, const char *key, bool user, struct spec_ids *m,
+		     struct err *e)
+{
+	struct json_object *arr = NULL;
+	int rc = js_arr(lin, key, &arr, e);
+	size_t n = js_len(arr);
+
+	if (rc < 0)
+		return rc;
+	if (user != (n > 0))
+		return err_set(e, -EINVAL,
+			       user ? "%s: a user namespace needs them"
+				    : "%s: there is no user namespace",
+			       key);
+	if (n > ID_MAPS_MAX)
+		return err_set(e, -E2BIG, "%s: more than %d", key, ID_MAPS_MAX);
+	m->v = calloc(n + 1, sizeof(*m->v));
+	if (!m->v)
+		return err_set(e, -ENOMEM, "%s: out of memory", key);
+	for (size_t i = 0; i < n; i++) {
+		struct json_object *o = NULL;
+		int64_t in = 0, out = 0, size = 0;
+
+		rc = js_at_obj(arr, i, key, &o, e);
+		rc = rc ? rc : js_int(o, "containerID", 0, UINT_MAX, &in, e);
+		rc = rc ? rc : js_int(o, "hostID", 0, UINT_MAX, &out, e);
+		rc = rc ? rc : js_int(o, "size", 0, UINT_MAX, &size, e);
+		if (rc < 0)
+			return rc;
+		/* The last number stands for no user at all. */
+		if (!size || in + size > UINT_MAX || out + size > UINT_MAX)
+			return err_set(e, -EINVAL, "%s[%zu]: %s", key, i,
+				       size ? "goes beyond the last id" : "its size is 0");
+		m->v[i] = (struct spec_id){(uint32_t)in, (uint32_t)out, (uint32_t)size};
+	}
+	m->cnt = n;
+	return 0;
+}
+
+static int parse_offset(struct json_object *all, const char *key, struct spec_offset *ret,
+			struct err *e)
+{
+	struct json_object *o = NULL;
+	int64_t nsecs = 0;
+	int rc = js_obj(all, key, &o, e);
+
+	if (rc < 0 || !o)
+		return rc;
+	rc = js_int(o, "secs", INT64_MIN, INT64_MAX, &ret->secs, e);
+	rc = rc ? rc : js_int(o, "nanosecs", 0, 999999999, &nsecs, e);
+	ret->nsecs = (uint32_t)nsecs;
+	return rc;
+}
+
+static int parse_offsets(struct json_object *lin, struct spec *s, struct err *e)
+{
+	struct json_object *o = NULL;
+	int rc = js_obj(lin, "timeOffsets", &o, e);
+
+	if (rc < 0 || !o)
+		return rc;
+	if (!s->new_time && json_object_object_length(o))
+		return err_set(e, -EINVAL, "timeOffsets: there is no time namespace");
+	rc = parse_offset(o, "monotonic", &s->monotonic, e);
+	return rc ? rc : parse_offset(o, "boottime", &s->boottime, e);
 }
 
 static int parse_device(struct json_object *o, struct spec_device *d, struct err *e)
@@ -254,6 +328,7 @@ int gspec_parse_linux(struct json_object *lin, struct spec *s, struct err *e)
 	struct json_object *ns = NULL, *dev = NULL, *sysctl = NULL, *sec = NULL, *res = NULL,
 			   *per = NULL;
 	const char *prop = "";
+	bool user;
 	int rc = js_arr(lin, "namespaces", &ns, e);
 
 	rc = rc ? rc : js_arr(lin, "devices", &dev, e);
@@ -268,6 +343,10 @@ int gspec_parse_linux(struct json_object *lin, struct spec *s, struct err *e)
 			rc = err_set(e, -EINVAL, "rootfsPropagation '%s': unknown", prop);
 	}
 	rc = rc ? rc : parse_namespaces(ns, s, e);
+	user = s->clone_flags & CLONE_NEWUSER;
+	rc = rc ? rc : parse_ids(lin, "uidMappings", user, &s->uids, e);
+	rc = rc ? rc : parse_ids(lin, "gidMappings", user, &s->gids, e);
+	rc = rc ? rc : parse_offsets(lin, s, e);
 	rc = rc ? rc : parse_devices(dev, s, e);
 	if (rc == 0 && sysctl)
 		rc = parse_sysctls(sysctl, s, e);

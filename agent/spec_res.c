@@ -57,6 +57,16 @@ static int parse_memory(struct json_object *o, struct spec *s, struct err *e)
 	return rc < 0 ? err_sys(e, rc, "memory") : 0;
 }
 
+static int cpu_max(struct spec *s, int64_t quota, int64_t period)
+{
+	char p[24] = "";
+
+	if (period)
+		(void)snprintf(p, sizeof(p), " %" PRId64, period);
+	return quota > 0 ? gspec_writes_add(&s->cgroup, "cpu.max", "%" PRId64 "%s", quota, p)
+			 : gspec_writes_add(&s->cgroup, "cpu.max", "max%s", p);
+}
+
 static int parse_cpu(struct json_object *o, struct spec *s, struct err *e)
 {
 	int64_t shares = 0, quota = 0, period = 0, burst = 0, idle = 0, rt = 0;
@@ -76,15 +86,12 @@ static int parse_cpu(struct json_object *o, struct spec *s, struct err *e)
 		rc = gspec_writes_add(&s->cgroup, "cpu.weight", "%" PRId64,
 				      1 + (shares - SHARES_MIN) * 9999 / (SHARES_MAX - SHARES_MIN));
 	}
-	if (rc == 0 && (quota || period)) {
-		period = period ? period : 100000;
-		rc = quota > 0 ? gspec_writes_add(&s->cgroup, "cpu.max", "%" PRId64 " %" PRId64,
-						  quota, period)
-			       : gspec_writes_add(&s->cgroup, "cpu.max", "max %" PRId64, period);
-	}
-	if (rc == 0 && burst)
+	/* Without a period it stays what it is: 100 ms in a new cgroup. */
+	if (rc == 0 && (quota || period))
+		rc = cpu_max(s, quota, period);
+	if (rc == 0 && js_has(o, "burst"))
 		rc = add_limit(s, "cpu.max.burst", burst);
-	if (rc == 0 && idle)
+	if (rc == 0 && js_has(o, "idle"))
 		rc = add_limit(s, "cpu.idle", idle);
 	return rc < 0 ? err_sys(e, rc, "cpu") : 0;
 }
@@ -134,6 +141,22 @@ static int parse_unified(struct json_object *obj, struct spec *s, struct err *e)
 	return 0;
 }
 
+int gspec_parse_access(const char *s, unsigned *ret, struct err *e)
+{
+	*ret = 0;
+	for (const char *c = s; *c; c++) {
+		if (*c == 'r')
+			*ret |= BPF_DEVCG_ACC_READ;
+		else if (*c == 'w')
+			*ret |= BPF_DEVCG_ACC_WRITE;
+		else if (*c == 'm')
+			*ret |= BPF_DEVCG_ACC_MKNOD;
+		else
+			return err_set(e, -EINVAL, "devices: access '%s' is unknown", s);
+	}
+	return 0;
+}
+
 static int parse_devrule(struct json_object *o, struct spec_devrule *r, struct err *e)
 {
 	const char *type = "a", *access = "rwm";
@@ -151,17 +174,7 @@ static int parse_devrule(struct json_object *o, struct spec_devrule *r, struct e
 	if (type[1] || !strchr("abc", type[0]))
 		return err_set(e, -EINVAL, "devices: type '%s' is unknown", type);
 	r->type = type[0];
-	for (const char *c = access[0] ? access : "rwm"; *c; c++) {
-		if (*c == 'r')
-			r->access |= BPF_DEVCG_ACC_READ;
-		else if (*c == 'w')
-			r->access |= BPF_DEVCG_ACC_WRITE;
-		else if (*c == 'm')
-			r->access |= BPF_DEVCG_ACC_MKNOD;
-		else
-			return err_set(e, -EINVAL, "devices: access '%s' is unknown", access);
-	}
-	return 0;
+	return gspec_parse_access(access[0] ? access : "rwm", &r->access, e);
 }
 
 static int parse_devrules(struct json_object *arr, struct spec *s, struct err *e)

@@ -7,10 +7,12 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <termios.h>
 #include <unistd.h>
 
 #include "agent/container.h"
+#include "agent/dial.h"
 #include "base/fd.h"
 
 #define TURN_READS 4 /* of one output, then the others get their turn */
@@ -21,6 +23,22 @@
 
 static char scratch[LINK_IO_MAX];
 
+static struct streams *find(struct agent *a, uint64_t stream)
+{
+	struct proc *p = proc_by_stream(a, stream);
+
+	return p ? &p->streams : dial_streams(a, stream);
+}
+
+/* What waits for these streams looks whether that is over. The caller's last act: they may be gone. */
+static void progress(struct streams *s)
+{
+	if (s->p)
+		proc_progress(s->p);
+	else
+		dial_progress(s);
+}
+
 /* ---- towards the process --------------------------------------------------------------------- */
 
 static void in_close(struct streams *s)
@@ -28,6 +46,8 @@ static void in_close(struct streams *s)
 	struct stream_in *in = &s->in;
 
 	ev_del(s->a, &in->ev);
+	if (in->is_sock && in->fd >= 0)
+		(void)shutdown(in->fd, SHUT_WR);
 	fd_close(&in->fd);
 	in->waiting = false;
 	/* What the process never took is accounted for all the same, or the host's window shrinks.
@@ -37,6 +57,17 @@ static void in_close(struct streams *s)
 	in->len = 0;
 	free(in->buf);
 	in->buf = NULL;
+}
+
+/* Mostly nothing changes, and then it costs no system call. */
+static void in_ask(struct streams *s, uint32_t events)
+{
+	struct stream_in *in = &s->in;
+
+	if (in->asked == events)
+		return;
+	in->asked = events;
+	ev_mod(s->a, &in->ev, events);
 }
 
 static void in_flush(struct streams *s)
@@ -50,7 +81,7 @@ static void in_flush(struct streams *s)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0 && errno == EAGAIN) {
-			ev_mod(s->a, &in->ev, EPOLLOUT);
+			in_ask(s, EPOLLOUT);
 			return;
 		}
 		if (n <= 0) {
@@ -65,7 +96,7 @@ static void in_flush(struct streams *s)
 	}
 	if (in->fd < 0)
 		return;
-	ev_mod(s->a, &in->ev, 0);
+	in_ask(s, 0);
 	if (in->eof && !in->tty)
 		in_close(s);
 }
@@ -82,6 +113,8 @@ static void in_event(struct ev *ev, uint32_t events)
 		if (s->opened)
 			link_send_closed(s->a->link, s->base);
 	}
+	if (!s->p)
+		dial_progress(s);
 }
 
 static void in_data(struct streams *s, const uint8_t *p, size_t len)
@@ -193,7 +226,7 @@ static void out_event(struct ev *ev, uint32_t events)
 		return;
 	}
 	out_pump(s, o);
-	proc_progress(s->p);
+	progress(s);
 }
 
 /* ---- life ------------------------------------------------------------------------------------ */
@@ -312,56 +345,61 @@ int streams_winsize(struct streams *s, uint16_t rows, uint16_t cols)
 
 void streams_data(void *ctx, uint64_t stream, const void *buf, size_t len)
 {
-	struct proc *p = proc_by_stream(ctx, stream);
+	struct streams *s = find(ctx, stream);
 	struct agent *a = ctx;
 
-	if (p && p->streams.base == stream)
-		in_data(&p->streams, buf, len);
-	else
+	if (!s || s->base != stream) {
 		link_consumed(a->link, stream, len);
+		return;
+	}
+	in_data(s, buf, len);
+	if (!s->p)
+		dial_progress(s);
 }
 
 void streams_eof(void *ctx, uint64_t stream)
 {
-	struct proc *p = proc_by_stream(ctx, stream);
+	struct streams *s = find(ctx, stream);
 
-	if (!p || p->streams.base != stream)
+	if (!s || s->base != stream)
 		return;
 	/* A terminal has no end of input: that is a character that people type. */
-	p->streams.in.eof = true;
-	in_flush(&p->streams);
+	s->in.eof = true;
+	in_flush(s);
+	if (!s->p)
+		dial_progress(s);
 }
 
 void streams_closed(void *ctx, uint64_t stream)
 {
-	struct proc *p = proc_by_stream(ctx, stream);
+	struct streams *s = find(ctx, stream);
 	struct stream_out *o;
 
-	if (!p)
+	if (!s)
 		return;
-	o = &p->streams.out[stream - p->streams.base];
+	o = &s->out[stream - s->base];
 	/* Its writer gets EPIPE. A pty stays: it is the input too. */
 	o->discard = o->tty;
 	if (o->tty)
-		out_resume(&p->streams, o);
+		out_resume(s, o);
 	else
-		out_end(&p->streams, o);
+		out_end(s, o);
 	o->drained = true;
-	proc_progress(p);
+	progress(s);
 }
 
 void streams_writable(void *ctx, uint64_t stream)
 {
-	struct proc *p = proc_by_stream(ctx, stream);
+	struct streams *s = find(ctx, stream);
 	struct stream_out *o;
 
-	if (!p)
+	if (!s)
 		return;
-	o = &p->streams.out[stream - p->streams.base];
+	o = &s->out[stream - s->base];
 	if (!o->paused || o->fd < 0 || o->discard)
 		return;
-	out_resume(&p->streams, o);
+	out_resume(s, o);
 	if (o->limited)
-		out_pump(&p->streams, o);
-	proc_progress(p);
+		out_pump(s, o);
+	progress(s);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * stdin, stdout and stderr of one process between its pipes (or its pty) and the link's streams.
+ * stdin, stdout and stderr of one process between its pipes (or its pty) and the link's streams; or
+ * both directions of a connection (dial.h).
  * Nothing here blocks: a pipe that is full or a stream without credit stops that direction of that
  * process only. Memory: at most LINK_WINDOW bytes per stdin, nothing per output.
  */
@@ -18,9 +19,11 @@ struct stream_in {
 	int fd;		   /* write end, non-blocking; -1 = closed */
 	uint8_t *buf;	   /* LINK_WINDOW bytes once there was something to keep */
 	size_t start, len; /* what waits to be written: a ring */
+	uint32_t asked;	   /* what epoll is asked for */
 	bool eof;	   /* close after what waits */
 	bool waiting;	   /* for streams_attach(): keep what comes */
 	bool tty;
+	bool is_sock; /* its end is the other side's end of file, not the descriptor's close */
 };
 
 struct stream_out {
@@ -39,7 +42,7 @@ struct stream_out {
 
 struct streams {
 	struct agent *a;
-	struct proc *p;
+	struct proc *p; /* NULL: a connection */
 	uint64_t base;
 	struct stream_in in;
 	struct stream_out out[2];

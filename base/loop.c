@@ -13,6 +13,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
 
@@ -26,6 +27,7 @@ struct loop {
 	int wake_fd;
 	uint64_t wake_val;
 	struct loop_op wake;
+	uint64_t files;	      /* a bit for each registered file */
 	pthread_mutex_t lock; /* guards posted */
 	struct list posted;
 };
@@ -47,21 +49,39 @@ static int ring_register(const struct io_uring *ring, unsigned what, const void 
 	return syscall(SYS_io_uring_register, ring->ring_fd, what, arg, cnt) < 0 ? -errno : 0;
 }
 
+/* A table of registered files, empty; an older kernel (before 5.19) knows no empty entries by flag. */
+#define FILES	  64u
+#define FILE_BASE (1 << 30)
+
+static void ring_files(const struct io_uring *ring, uint64_t *used)
+{
+	int none[FILES];
+
+	memset(none, 0xff, sizeof(none));
+	/* All in use: nothing is registered, everything goes by descriptor. */
+	*used = ring_register(ring, IORING_REGISTER_FILES, none, FILES) < 0 ? UINT64_MAX : 0;
+}
+
 /* Linux 5.10 and later; the ring was made disabled for it. */
 static int ring_restrict(const struct io_uring *ring)
 {
-	struct io_uring_restriction r[ARRAY_LEN(ring_ops)] = {0};
+	struct io_uring_restriction r[ARRAY_LEN(ring_ops) + 2] = {0};
+	unsigned n = ARRAY_LEN(ring_ops);
 	int rc;
 
 	for (size_t i = 0; i < ARRAY_LEN(ring_ops); i++) {
 		r[i].opcode = IORING_RESTRICTION_SQE_OP;
 		r[i].sqe_op = ring_ops[i];
 	}
-	rc = ring_register(ring, IORING_REGISTER_RESTRICTIONS, r, ARRAY_LEN(r));
+	r[n].opcode = IORING_RESTRICTION_REGISTER_OP;
+	r[n++].register_op = IORING_REGISTER_FILES_UPDATE;
+	r[n].opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED;
+	r[n++].sqe_flags = IOSQE_FIXED_FILE;
+	rc = ring_register(ring, IORING_REGISTER_RESTRICTIONS, r, n);
 	return rc < 0 ? rc : ring_register(ring, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
 }
 
-static int ring_setup(struct io_uring *ring, unsigned entries)
+static int ring_setup(struct io_uring *ring, unsigned entries, uint64_t *files)
 {
 	/* In order of preference: 6.1 has all of them, 5.10 the last. */
 	static const unsigned flags[] = {
@@ -76,6 +96,7 @@ static int ring_setup(struct io_uring *ring, unsigned entries)
 					 flags[i] | IORING_SETUP_CLAMP | IORING_SETUP_R_DISABLED);
 	if (rc < 0)
 		return rc;
+	ring_files(ring, files);
 	rc = ring_restrict(ring);
 	if (rc < 0)
 		io_uring_queue_exit(ring);
@@ -130,7 +151,7 @@ int loop_new(struct loop **ret, unsigned entries, struct err *e)
 
 	if (!l)
 		return err_set(e, -ENOMEM, "event loop: out of memory");
-	rc = ring_setup(&l->ring, entries);
+	rc = ring_setup(&l->ring, entries, &l->files);
 	if (rc < 0) {
 		free(l);
 		if (rc == -EPERM || rc == -ENOSYS)
@@ -262,11 +283,48 @@ static struct io_uring_sqe *get_sqe(struct loop *l, struct loop_op *op)
 	return sqe;
 }
 
+static void use_file(struct io_uring_sqe *sqe)
+{
+	if (sqe->fd < FILE_BASE)
+		return;
+	sqe->fd -= FILE_BASE;
+	sqe->flags |= IOSQE_FIXED_FILE;
+}
+
+static int file_update(struct loop *l, unsigned n, int fd)
+{
+	struct io_uring_files_update u = {.offset = n, .fds = (uintptr_t)&fd};
+
+	return ring_register(&l->ring, IORING_REGISTER_FILES_UPDATE, &u, 1);
+}
+
+int loop_file_add(struct loop *l, int fd)
+{
+	unsigned n;
+
+	if (fd < 0 || l->files == UINT64_MAX)
+		return fd;
+	n = (unsigned)__builtin_ctzll(~l->files);
+	if (file_update(l, n, fd) < 0)
+		return fd;
+	l->files |= 1ull << n;
+	return FILE_BASE + (int)n;
+}
+
+void loop_file_del(struct loop *l, int file)
+{
+	if (file < FILE_BASE)
+		return;
+	(void)file_update(l, (unsigned)(file - FILE_BASE), -1);
+	l->files &= ~(1ull << (file - FILE_BASE));
+}
+
 /* Preparing clears the user data, so it is set afterwards. */
 #define SUBMIT(l, op, prep, ...)                                                                   \
 	do {                                                                                       \
 		struct io_uring_sqe *sqe_ = get_sqe(l, op);                                        \
 		prep(sqe_, __VA_ARGS__);                                                           \
+		use_file(sqe_);                                                                    \
 		io_uring_sqe_set_data(sqe_, op);                                                   \
 	} while (0)
 

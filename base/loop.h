@@ -48,6 +48,14 @@ void loop_stop(struct loop *l); /* loop thread; pending completions are still de
 int loop_step(struct loop *l, bool wait);
 bool loop_is_here(const struct loop *l); /* are we its thread */
 
+/*
+ * Registers a descriptor with the ring, which saves looking it up for each operation. Returns what the
+ * submissions below take in its place: a number beyond all descriptors, or @fd itself when there is no
+ * room. The file stays open inside until loop_file_del(), which forgets it. Loop thread.
+ */
+int loop_file_add(struct loop *l, int fd);
+void loop_file_del(struct loop *l, int file);
+
 /* Submissions: loop thread only; @op must not be busy. Results arrive in done() as the syscall's. */
 void loop_read(struct loop *l, struct loop_op *op, int fd, void *buf, unsigned len, uint64_t off);
 void loop_write(struct loop *l, struct loop_op *op, int fd, const void *buf, unsigned len,

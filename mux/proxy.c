@@ -188,6 +188,14 @@ void proxy_notify_exit(struct proxy *p, struct client *c, uint8_t status)
 	send_frame(p, c, PROXY_NOTIFY, PROXY_EXITED, false, &status, 1);
 }
 
+void proxy_tell_exited(struct proxy *p, proxy_client_t h, uint8_t status)
+{
+	struct client *c = proxy_client_of(p, h);
+
+	if (c)
+		proxy_notify_exit(p, c, status);
+}
+
 void proxy_stream_out(struct proxy *p, struct client *c, uint8_t which, const void *data,
 		      size_t len)
 {

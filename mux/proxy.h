@@ -107,6 +107,9 @@ uint64_t proxy_tick(struct proxy *p, uint64_t now_ns);
 void proxy_reply(struct proxy *p, proxy_req_t req, const void *payload, size_t len);
 void proxy_reply_error(struct proxy *p, proxy_req_t req, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
+/* Tells a client of our own that its process is over: a notification, as a shim gets it. */
+void proxy_tell_exited(struct proxy *p, proxy_client_t c, uint8_t status);
+
 /* No more, or again, of this process's stdin, which waits with its client meanwhile. */
 void proxy_stdin_hold(struct proxy *p, uint64_t base, bool hold);
 /*

@@ -119,7 +119,7 @@ int agentlink_new(struct agentlink **ret, struct machine *m, struct loop *loop,
 	const struct vcon_port_config ports[PORT_CNT] = {
 	    [PORT_CONSOLE] = {.console = true, .ops = &console_ops, .ctx = a},
 	    [PORT_CTL] = {.name = LINK_PORT_CTL, .ops = &ctl_ops, .ctx = a},
-	    [PORT_IO] = {.name = LINK_PORT_IO, .ops = &io_ops, .ctx = a},
+	    [PORT_IO] = {.name = LINK_PORT_IO, .drained = true, .ops = &io_ops, .ctx = a},
 	};
 	int rc;
 

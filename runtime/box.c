@@ -23,6 +23,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -31,32 +32,40 @@
 #include "base/log.h"
 #include "runtime/box_priv.h"
 
-#define AGENT_NS    (120 * NS_PER_SEC) /* from start: a guest that does not come up */
-#define KILL_NS	    (10 * NS_PER_SEC)  /* from SIGKILL: a guest that does not obey */
-#define POWEROFF_NS (3 * NS_PER_SEC)   /* from DESTROYPOD */
+#define SPARE_SLOTS 6u	/* the root, NICs that come later */
+#define NIC_SLOTS   12u /* and for those that are there at create, up to this */
+/*
+ * Engines give a container 10 seconds from SIGKILL, whoever has stopped to read: all that can follow
+ * one on the other stays below that.
+ */
+#define READERS_NS (3 * NS_PER_SEC) /* from SIGKILL: for output that nobody reads */
+#define KILL_NS                                                                                    \
+	(6 * NS_PER_SEC) /* from SIGKILL: a guest that does not obey; it gets no POWEROFF_NS */
+#define POWEROFF_NS (3 * NS_PER_SEC) /* from DESTROYPOD */
+#define EXECS_NS    (3 * NS_PER_SEC) /* for execs, from the first process's end and from the VM's */
 
 /* ---- the end --------------------------------------------------------------------------------- */
+
+/* The VM is gone. What execs have said is written as far as somebody reads it. */
+static void finish(struct box *b)
+{
+	box_give_up(b, "the VM has ended");
+	box_execs_end(b, "container not running");
+	if (b->procs.cnt <= 1 || b->execs_late)
+		loop_stop(b->loop);
+	else
+		box_deadline(b, EXECS_NS);
+}
 
 static void stop_machine(struct box *b)
 {
 	if (!b->dead)
 		machine_stop(b->machine);
 	else
-		loop_stop(b->loop);
+		finish(b);
 }
 
-static void close_streams(struct box *b)
-{
-	source_end(b->in);
-	sink_end(b->out);
-	sink_end(b->err);
-	b->in = NULL;
-	b->out = b->err = NULL;
-	for (int i = 0; i < 3; i++)
-		fd_close(&b->stdio[i]);
-}
-
-static void publish(struct box *b, enum state_status status)
+void box_publish(struct box *b, enum state_status status)
 {
 	struct state *s = b->state;
 	int rc;
@@ -68,22 +77,34 @@ static void publish(struct box *b, enum state_status status)
 		log_err("writing " STATE_FILE ": %s", strerror(-rc));
 }
 
+static void power_off_follows(struct box *b, uint64_t arg, const struct box_reply *r)
+{
+	(void)b;
+	(void)arg;
+	(void)r;
+}
+
 void box_maybe_end(struct box *b)
 {
 	int rc;
 
-	if (b->phase != BOX_DRAINING)
+	if (b->phase == BOX_ENDING && b->dead && b->procs.cnt <= 1)
+		loop_stop(b->loop);
+	if (b->phase != BOX_DRAINING || !b->init->over)
 		return;
-	if ((b->out && !sink_is_idle(b->out)) || (b->err && !sink_is_idle(b->err)))
+	/* With the container's first process the others end: theirs is told before its own. */
+	if (!b->execs_late && !b->dead && link_is_up(b->link) && box_execs_alive(b)) {
+		if (!b->deadline_at)
+			box_deadline(b, EXECS_NS);
 		return;
+	}
 	b->phase = BOX_ENDING;
-	close_streams(b);
-	publish(b, STATE_STOPPED);
-	if (b->dead || !link_is_up(b->link)) {
+	box_publish(b, STATE_STOPPED);
+	if (b->dead || b->deaf || !link_is_up(b->link)) {
 		stop_machine(b);
 		return;
 	}
-	rc = box_request(b, LINK_DESTROYPOD, NULL, WANT_DESTROY, 0);
+	rc = box_request(b, LINK_DESTROYPOD, NULL, power_off_follows, 0);
 	if (rc < 0)
 		stop_machine(b);
 	else
@@ -96,34 +117,67 @@ void box_end(struct box *b, int status)
 		return;
 	b->phase = BOX_DRAINING;
 	b->status = status;
-	source_end(b->in);
-	b->in = NULL;
-	box_maybe_end(b);
+	box_pause_break(b); /* the guest has to power off */
+	if (!b->killed)
+		b->deadline_at = 0;
+	proc_end(b->init, status);
+}
+
+/* The guest holds an EXIT back while output before it has no reader: whoever stands still is given up first. */
+static bool give_readers_up(struct box *b)
+{
+	if (!b->killed || b->unread || b->phase >= BOX_ENDING)
+		return false;
+	b->unread = true;
+	proc_discard(b->init);
+	box_execs_discard(b);
+	box_deadline(b, KILL_NS - READERS_NS);
+	return true;
 }
 
 static void deadline_passed(struct loop_op *op, int res, unsigned flags)
 {
 	struct box *b = container_of(op, struct box, deadline.op);
 	uint64_t when = b->deadline_at;
+	char text[96];
 
 	(void)flags;
-	if (res == -ECANCELED && !when)
+	(void)res;
+	if (!when) /* it was taken back */
 		return;
 	if (when && clock_ns() < when) { /* it was moved while it ran */
 		loop_timer(b->loop, &b->deadline, when);
 		return;
 	}
 	b->deadline_at = 0;
+	if (give_readers_up(b))
+		return;
 	switch (b->phase) {
 	case BOX_GATED:
-		if (!b->start_req || b->killed)
+		if (b->killed)
 			break;
-		box_refuse_start(b, 1, "the guest's agent did not answer within %u seconds",
-				 (unsigned)(AGENT_NS / NS_PER_SEC));
+		(void)snprintf(text, sizeof(text),
+			       "the guest's agent did not answer within %d seconds", BOX_AGENT_S);
+		box_prepare_failed(b, text);
+		return;
+	case BOX_STARTING:
+		if (b->killed)
+			break;
+		box_refuse_start(b, 1, "the container's network was not ready within %d seconds",
+				 BOX_NET_S);
 		box_end(b, 1);
 		return;
+	case BOX_DRAINING:
+		if (!b->init->over)
+			break;
+		b->execs_late = true;
+		box_maybe_end(b);
+		return;
 	case BOX_ENDING:
-		log_warn("the guest did not power off");
+		if (!b->dead)
+			log_warn("the guest did not power off");
+		else
+			b->execs_late = true;
 		stop_machine(b);
 		return;
 	default:
@@ -132,12 +186,8 @@ static void deadline_passed(struct loop_op *op, int res, unsigned flags)
 	if (!b->killed)
 		return;
 	log_warn("the guest did not obey SIGKILL");
-	if (b->out)
-		sink_discard(b->out);
-	if (b->err)
-		sink_discard(b->err);
+	b->deaf = b->execs_late = true;
 	box_end(b, 128 + SIGKILL);
-	box_maybe_end(b); /* it may have been draining for a reader that has stopped */
 }
 
 void box_deadline(struct box *b, uint64_t in_ns)
@@ -149,6 +199,19 @@ void box_deadline(struct box *b, uint64_t in_ns)
 		loop_timer(b->loop, &b->deadline, b->deadline_at);
 }
 
+static void end_without_vm(struct box *b)
+{
+	if (b->killed) {
+		box_end(b, 128 + SIGKILL);
+		return;
+	}
+	if (b->phase == BOX_GATED && !b->start_req)
+		return;
+	if (b->start_req)
+		box_refuse_start(b, 1, "%s", b->why_dead);
+	box_end(b, b->phase == BOX_RUNNING ? 255 : 1);
+}
+
 static void machine_ended(void *ctx, enum machine_end why, int status, const char *msg)
 {
 	struct box *b = ctx;
@@ -158,7 +221,8 @@ static void machine_ended(void *ctx, enum machine_end why, int status, const cha
 	b->dead = true;
 	report_stamp(b->report, PHASE_EXIT);
 	if (b->phase == BOX_ENDING) {
-		loop_stop(b->loop);
+		b->deadline_at = 0;
+		finish(b);
 		return;
 	}
 	agentlink_last_words(b->al, words, sizeof(words));
@@ -174,18 +238,12 @@ static void machine_ended(void *ctx, enum machine_end why, int status, const cha
 			       why == MACHINE_FAILED
 				   ? "; 'vmm check' tells whether this host's KVM is whole"
 				   : "");
-	if (b->phase == BOX_DRAINING)
-		return; /* box_maybe_end() goes on without it */
-	log_err("%s", b->why_dead);
-	if (b->killed) {
-		box_end(b, 128 + SIGKILL);
-		return;
+	if (b->phase != BOX_DRAINING) { /* else box_maybe_end() goes on without it */
+		log_err("%s", b->why_dead);
+		end_without_vm(b);
 	}
-	if (b->phase == BOX_GATED && !b->start_req)
-		return;
-	if (b->start_req)
-		box_refuse_start(b, 1, "%s", b->why_dead);
-	box_end(b, b->phase == BOX_RUNNING ? 255 : 1);
+	box_give_up(b, b->why_dead);
+	box_execs_end(b, b->why_dead);
 }
 
 /* ---- signals --------------------------------------------------------------------------------- */
@@ -197,20 +255,36 @@ static bool is_harmless(int signo)
 	       signo == SIGSTOP || signo == SIGTSTP || signo == SIGTTIN || signo == SIGTTOU;
 }
 
+/* The size of the host's terminal is the container's. False: it has none, or has it already. */
+bool box_resize(struct box *b)
+{
+	struct winsize ws;
+
+	if (b->tty < 0 || b->phase != BOX_RUNNING || ioctl(b->tty, TIOCGWINSZ, &ws) < 0 ||
+	    !ws.ws_row || !ws.ws_col || (ws.ws_row == b->rows && ws.ws_col == b->cols))
+		return false;
+	b->rows = ws.ws_row;
+	b->cols = ws.ws_col;
+	box_winsize(b, b->init, b->rows, b->cols, 0);
+	return true;
+}
+
 /* A signal for the container, from kill(2) on us (no @req) or from `husk kill`. */
 void box_signal(struct box *b, int signo, bool all, proxy_req_t req)
 {
 	char json[128 + 256];
-	int rc;
 
 	if (b->phase >= BOX_DRAINING) {
 		box_answer(b, req, 1, "container not running");
 		/* Whoever reads our output has stopped; a SIGKILL does not wait for them. */
 		if (signo == SIGKILL && b->phase == BOX_DRAINING) {
-			sink_discard(b->out);
-			sink_discard(b->err);
-			box_maybe_end(b);
+			proc_discard(b->init);
+			box_execs_discard(b);
 		}
+		return;
+	}
+	if (signo == SIGWINCH && box_resize(b)) {
+		box_answer(b, req, 0, NULL);
 		return;
 	}
 	if (b->phase == BOX_GATED) {
@@ -225,14 +299,14 @@ void box_signal(struct box *b, int signo, bool all, proxy_req_t req)
 	}
 	if (signo == SIGKILL && !b->killed) {
 		b->killed = true;
-		box_deadline(b, KILL_NS);
+		box_deadline(b, READERS_NS);
 	}
+	if (signo == SIGKILL)
+		box_pause_break(b); /* it reaches frozen processes, too */
 	(void)snprintf(json, sizeof(json),
 		       "{\"container\":\"%s\",\"signal\":%d,\"allProcesses\":%s}", b->state->id,
 		       signo, all ? "true" : "false");
-	rc = box_request(b, LINK_KILLCONTAINER, json, WANT_KILL, req);
-	if (rc < 0)
-		box_answer(b, req, 1, strerror(-rc));
+	box_relay(b, LINK_KILLCONTAINER, json, req);
 }
 
 static void signals_ready(struct loop_op *op, int res, unsigned flags)
@@ -260,21 +334,46 @@ int box_new(struct box **ret, const struct sandbox_args *a, const struct box_fds
 		return err_set(e, -ENOMEM, "sandbox: out of memory");
 	b->a = a;
 	b->fds = *fds;
+	for (unsigned i = 0; i < FORWARD_FDS; i++)
+		b->forwards.listener[i].fd = fds->forward[i];
 	b->report = a->report;
 	b->spec = a->spec;
 	b->deadline.op = (struct loop_op){.done = deadline_passed, .what = "deadline"};
+	b->after_start.fn = box_after_start;
 	b->sig_op = (struct loop_op){.done = signals_ready, .what = "signals"};
+	box_pause_init(b);
 	for (int i = 0; i < 3; i++)
 		b->stdio[i] = i;
+	b->tty = a->tty_fd;
+	(void)uname(&b->host); /* now: the filter of the loop does not have it */
 	rc = state_dup(&b->state, &a->state);
 	if (rc == 0)
 		rc = loop_new(&b->loop, 256, e);
+	if (rc == 0)
+		box_wants_init(b);
 	if (rc < 0) {
 		err_sys(e, rc, "sandbox");
 		box_free(b);
 		return rc;
 	}
 	*ret = b;
+	return 0;
+}
+
+/* Made while there are rights to look at them, plugged when the gate opens. */
+static int make_disks(struct box *b, struct err *e)
+{
+	for (unsigned i = 0; i < b->a->disks.cnt; i++) {
+		const struct disk *d = &b->a->disks.v[i];
+		struct blk_config cfg = {.fd = d->fd, .readonly = d->readonly};
+		char name[16];
+		int rc;
+
+		(void)snprintf(name, sizeof(name), "blk%u", i);
+		rc = blk_new(&b->disk[i], name, &cfg, e);
+		if (rc < 0)
+			return err_wrap(e, "config.json: linux.devices: '%s'", d->path);
+	}
 	return 0;
 }
 
@@ -288,7 +387,7 @@ static int add_devices(struct box *b, struct err *e)
 		rc = agentlink_new(&b->al, b->machine, b->loop, &box_link_ops, b, e);
 	if (rc < 0)
 		return rc;
-	b->link = agentlink_link(b->al);
+	b->procs.link = b->wants.link = b->link = agentlink_link(b->al);
 	shim_in_init(&b->shims, b->link, clients_proxy(b->clients));
 	rc = rng_new(&rng, "rng0", e);
 	if (rc == 0)
@@ -322,18 +421,29 @@ static int confine_loop(void *ctx, struct err *e)
 	return confine_thread(CONFINE_LOOP, e);
 }
 
-/* The file workers begin while the capabilities for files are there; then this thread's go. */
+/*
+ * The network watcher begins while its capability is there, the file workers while the ones for
+ * files are; then this thread's go.
+ */
 static int split_privileges(struct box *b, struct err *e)
 {
 	struct p9_pool_config pc = {.thread_init = confine_files, .thread_arg = b};
-	int rc = p9_pool_new(&b->files, &pc, e);
+	int rc = box_net_new(b, e);
 
+	if (rc == 0)
+		rc = confine_no_net(e);
+	if (rc == 0)
+		rc = p9_pool_new(&b->files, &pc, e);
 	if (rc < 0)
 		return rc;
 	if (b->files_err.code)
 		return err_set(e, b->files_err.code, "%s", b->files_err.msg);
 	return confine_no_caps(e);
 }
+
+/* The guest kernel's, before what the configuration appends. */
+static const char kernel_words[] =
+    "quiet console=hvc0 root=/dev/pmem0 ro rootfstype=erofs rootflags=dax=always";
 
 int box_boot(struct box *b, struct err *e)
 {
@@ -342,21 +452,28 @@ int box_boot(struct box *b, struct err *e)
 	    .kvm_fd = b->fds.kvm,
 	    .kernel_fd = a->assets.kernel_fd,
 	    .kernel_name = a->assets.kernel,
-	    .initrd_fd = -1,
-	    .cmdline =
-		"quiet console=hvc0 root=/dev/pmem0 ro rootfstype=erofs rootflags=dax=always",
-	    .cpus = a->cpus,
-	    .memory = a->memory,
+	    .initrd_fd = a->assets.initrd_fd,
+	    .initrd_name = json_str(a->spec->root, "vm.kernel.initrd", ""),
+	    .cpus = a->size.cpus,
+	    .memory = a->size.memory,
 	    .hw = MACHINE_HW_FDT,
-	    .spare_slots = 6,
+	    .spare_slots = SPARE_SLOTS + a->disks.cnt,
 	    .ended = machine_ended,
+	    .memory_changed = box_memory_changed,
 	    .ctx = b,
 	    .vcpu_init = confine_vcpu,
 	    .before_run = confine_loop,
 	    .report = a->report,
 	};
+	auto_free char *cmdline = NULL;
 	int rc;
 
+	if (asprintf(&cmdline, "%s%s%s", kernel_words, *a->kernel_params ? " " : "",
+		     a->kernel_params) < 0) {
+		cmdline = NULL;
+		return err_set(e, -ENOMEM, "sandbox: out of memory");
+	}
+	mc.cmdline = cmdline;
 	b->root_fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (b->root_fd < 0)
 		return err_sys(e, -errno, "the container's root");
@@ -365,11 +482,18 @@ int box_boot(struct box *b, struct err *e)
 		rc = clients_new(&b->clients, b->loop, fd_take(&b->fds.listen), b->state->id,
 				 &box_proxy_ops, b, e);
 	if (rc == 0)
+		clients_on_gone(b->clients, box_client_gone, b);
+	if (rc == 0)
 		rc = split_privileges(b, e);
+	if (rc == 0)
+		mc.spare_slots += MIN(box_net_count(b), NIC_SLOTS);
+	b->nics_max = mc.spare_slots - a->disks.cnt - 1; /* the root's */
 	if (rc == 0)
 		rc = machine_new(&b->machine, &mc, b->loop, e);
 	if (rc == 0)
 		rc = add_devices(b, e);
+	if (rc == 0)
+		rc = make_disks(b, e);
 	if (rc == 0)
 		rc = machine_start(b->machine, e);
 	if (rc < 0)
@@ -388,7 +512,7 @@ int box_run(struct box *b)
 	if (rc < 0) {
 		log_err("event loop: %s", strerror(-rc));
 		b->status = 255;
-		publish(b, STATE_STOPPED);
+		box_publish(b, STATE_STOPPED);
 	}
 	return b->status;
 }
@@ -405,16 +529,28 @@ void box_free(struct box *b)
 			;
 	}
 	shim_in_end(&b->shims);
+	forwards_end(&b->forwards);
 	clients_free(b->clients);
+	for (unsigned i = 0; i < DISKS_MAX; i++)
+		if (b->disk[i])
+			virtio_free(b->disk[i]);
+	box_net_free(b); /* before the taps go with the machine */
 	machine_free(b->machine);
 	p9_pool_free(b->files);
+	procs_free(&b->procs);
 	agentlink_free(b->al);
-	close_streams(b);
+	wants_free(&b->wants);
+	for (int i = 0; i < 3; i++)
+		fd_close(&b->stdio[i]);
 	loop_free(b->loop);
 	if (b->state)
 		state_free(b->state);
 	free(b->state);
 	fd_close(&b->root_fd);
-	free(b->wants);
+	fd_close(&b->tty);
+	fd_close(&b->fds.proc);
+	json_put_ptr(&b->update.resources);
+	while (b->later_cnt)
+		json_object_put(b->later[--b->later_cnt].o);
 	free(b);
 }

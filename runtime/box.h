@@ -7,13 +7,17 @@
 
 #include "base/err.h"
 #include "base/loop.h"
+#include "runtime/forward.h"
 #include "runtime/sandbox.h"
 
 struct box;
 
 struct box_fds {
 	int kvm, proc; /* /dev/kvm; /proc/self/fd */
-	int listen;    /* the client socket */
+	int tun, dev;  /* O_PATH: /dev/net/tun, -1 = not there; /dev for macvtap, else -1 */
+	int own;       /* netown_load(), else -1 */
+	int forward[FORWARD_FDS]; /* forward_listen() */
+	int listen;		  /* the client socket */
 	int state_dir;
 	int signals; /* signalfd */
 };

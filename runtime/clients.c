@@ -38,6 +38,8 @@ struct conn {
 	proxy_client_t handle;
 	bool dead;
 	struct loop_op rx, room, hup;
+	int fds[FD_PASS_MAX]; /* of a command that is not whole yet */
+	unsigned nfds;
 	struct msghdr msg;
 	struct iovec iov;
 	uint8_t data[RX_LEN];
@@ -57,6 +59,8 @@ struct clients {
 	bool ending; /* nothing is armed any more */
 	struct loop_work flush;
 	struct list conns;
+	void (*gone)(void *ctx, proxy_client_t client);
+	void *gone_ctx;
 	char url[64 + 256];
 };
 
@@ -78,10 +82,18 @@ int clients_listen(int dir, struct err *e)
 	return rc < 0 ? err_sys(e, rc, "socket of the sandbox") : fd_take(&s);
 }
 
+static void close_fds(struct conn *c)
+{
+	for (unsigned i = 0; i < c->nfds; i++)
+		(void)close(c->fds[i]);
+	c->nfds = 0;
+}
+
 static void conn_maybe_free(struct conn *c)
 {
 	if (!c->dead || c->rx.busy || c->room.busy || c->hup.busy)
 		return;
+	close_fds(c);
 	(void)close(c->fd);
 	free(c);
 }
@@ -93,6 +105,8 @@ static void conn_end(struct conn *c)
 	c->dead = true;
 	list_del(&c->node);
 	proxy_disconnect(c->owner->proxy, c->handle);
+	if (c->owner->gone)
+		c->owner->gone(c->owner->gone_ctx, c->handle);
 	(void)shutdown(c->fd, SHUT_RDWR);
 	loop_cancel(c->owner->loop, &c->rx);
 	loop_cancel(c->owner->loop, &c->room);
@@ -206,10 +220,10 @@ static void hup_done(struct loop_op *op, int res, unsigned flags)
 		conn_end(c);
 }
 
-/* No command of today takes descriptors: what was sent along is closed, not kept. */
-static void drop_fds(struct msghdr *m)
+/* What was sent along waits for the command that it belongs to; too many are closed, not kept. */
+static void collect_fds(struct conn *c)
 {
-	for (struct cmsghdr *h = CMSG_FIRSTHDR(m); h; h = CMSG_NXTHDR(m, h)) {
+	for (struct cmsghdr *h = CMSG_FIRSTHDR(&c->msg); h; h = CMSG_NXTHDR(&c->msg, h)) {
 		size_t n = (h->cmsg_len - CMSG_LEN(0)) / sizeof(int);
 
 		if (h->cmsg_level != SOL_SOCKET || h->cmsg_type != SCM_RIGHTS)
@@ -218,9 +232,35 @@ static void drop_fds(struct msghdr *m)
 			int fd;
 
 			memcpy(&fd, CMSG_DATA(h) + i * sizeof(int), sizeof(fd));
-			(void)close(fd);
+			if (c->nfds < FD_PASS_MAX && !c->dead)
+				c->fds[c->nfds++] = fd;
+			else
+				(void)close(fd);
 		}
 	}
+}
+
+unsigned clients_take_fds(struct clients *s, proxy_client_t client, int *fds, unsigned max)
+{
+	list_for_each (pos, &s->conns) {
+		struct conn *c = list_entry(pos, struct conn, node);
+		unsigned n = MIN(c->nfds, max);
+
+		if (c->handle != client)
+			continue;
+		memcpy(fds, c->fds, n * sizeof(*fds));
+		memmove(c->fds, c->fds + n, (c->nfds - n) * sizeof(*fds));
+		c->nfds -= n;
+		close_fds(c);
+		return n;
+	}
+	return 0;
+}
+
+void clients_on_gone(struct clients *c, void (*gone)(void *ctx, proxy_client_t client), void *ctx)
+{
+	c->gone = gone;
+	c->gone_ctx = ctx;
 }
 
 static void rx_done(struct loop_op *op, int res, unsigned flags)
@@ -229,7 +269,7 @@ static void rx_done(struct loop_op *op, int res, unsigned flags)
 
 	(void)flags;
 	if (res >= 0)
-		drop_fds(&c->msg);
+		collect_fds(c);
 	if (c->dead) {
 		conn_maybe_free(c);
 		return;

@@ -20,6 +20,14 @@ int clients_new(struct clients **ret, struct loop *l, int listen_fd, const char 
 void clients_wake(struct clients *c);
 void clients_random(void *ctx, void *buf, size_t len);
 struct proxy *clients_proxy(struct clients *c);
+/* @gone is told of each connection that has ended, after its handle has become stale. */
+void clients_on_gone(struct clients *c, void (*gone)(void *ctx, proxy_client_t client), void *ctx);
+/*
+ * Inside of proxy_ops.husk: the descriptors that came with the command, at most @max, the caller's
+ * from here on; others that came with it are closed. Returns how many. A connection keeps at most
+ * FD_PASS_MAX that nobody has taken.
+ */
+unsigned clients_take_fds(struct clients *c, proxy_client_t client, int *fds, unsigned max);
 /* Closes all connections after a last attempt to write what waits. NULL is fine. */
 void clients_free(struct clients *c);
 

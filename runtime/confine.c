@@ -38,12 +38,12 @@
 
 /* ---- capabilities ---------------------------------------------------------------------------- */
 
-/* What the file workers need to act for the container's users. */
-static const unsigned keep[] = {CAP_CHOWN,  CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH,
-				CAP_FOWNER, CAP_FSETID,	      CAP_MKNOD,
-				CAP_SETGID, CAP_SETUID,	      CAP_SETFCAP};
+/* What the file workers need to act for the container's users; and the network watcher's one. */
+static const unsigned keep[] = {CAP_CHOWN,   CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER,
+				CAP_FSETID,  CAP_MKNOD,	       CAP_SETGID,	    CAP_SETUID,
+				CAP_SETFCAP, CAP_NET_ADMIN};
 
-static int keep_file_caps(struct err *e)
+static int keep_caps(struct err *e)
 {
 	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
 	struct __user_cap_data_struct data[2] = {0}, have[2] = {0};
@@ -72,6 +72,40 @@ int confine_no_caps(struct err *e)
 	if (syscall(SYS_capset, &head, none) < 0)
 		return err_sys(e, -errno, "dropping capabilities");
 	return 0;
+}
+
+/* CAP_NET_ADMIN and no other, or all that there are but that. */
+static int split_net(bool alone, struct err *e)
+{
+	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[2] = {0};
+	const uint32_t net = 1u << CAP_NET_ADMIN;
+
+	if (syscall(SYS_capget, &head, data) < 0)
+		return err_sys(e, -errno, "reading capabilities");
+	data[0].permitted &= alone ? net : ~net;
+	data[0].effective = data[0].permitted;
+	data[1].permitted = data[1].effective = alone ? 0 : data[1].permitted;
+	if (syscall(SYS_capset, &head, data) < 0)
+		return err_sys(e, -errno, "dropping capabilities");
+	return 0;
+}
+
+int confine_no_net(struct err *e)
+{
+	return split_net(false, e);
+}
+
+int confine_caps_net(struct err *e)
+{
+	return split_net(true, e);
+}
+
+int confine_net_thread(struct err *e)
+{
+	int rc = confine_caps_net(e);
+
+	return rc < 0 ? rc : confine_thread(CONFINE_NET, e);
 }
 
 /* ---- a forbidden call ------------------------------------------------------------------------ */
@@ -153,7 +187,7 @@ static int catch_forbidden(struct err *e)
 
 int confine_process(struct err *e)
 {
-	int rc = keep_file_caps(e);
+	int rc = keep_caps(e);
 
 	if (rc == 0 && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		rc = err_sys(e, -errno, "no_new_privs");
@@ -293,7 +327,8 @@ int confine_program(enum confine_role role, struct sock_filter *insn)
 	struct group group[GROUPS_MAX];
 	size_t cnt = add_groups(group, 0, &confine_rules[role]);
 
-	cnt = add_groups(group, cnt, &confine_rules_all);
+	if (role != CONFINE_STANDIN) /* it has neither threads nor memory to ask for */
+		cnt = add_groups(group, cnt, &confine_rules_all);
 	qsort(group, cnt, sizeof(*group), by_nr);
 	emit_load(&p, offsetof(struct seccomp_data, arch));
 	emit(&p, BPF_JMP | BPF_JEQ | BPF_K, OUR_ARCH, 1, 0);
@@ -323,4 +358,13 @@ int confine_thread(enum confine_role role, struct err *e)
 	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &prog) < 0 && errno != EALREADY)
 		return err_sys(e, -errno, "filtering system calls of the %s thread", who);
 	return 0;
+}
+
+int confine_standin(struct err *e)
+{
+	int rc = confine_no_caps(e);
+
+	if (rc == 0 && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		rc = err_sys(e, -errno, "no_new_privs");
+	return rc < 0 ? rc : confine_thread(CONFINE_STANDIN, e);
 }

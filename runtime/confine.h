@@ -3,8 +3,8 @@
  * What a sandbox process gives up before the guest's first instruction, thread by thread:
  * capabilities and system calls. docs/architecture.md has the table of threads.
  *
- * The order matters: confine_process() while there is one thread, then the file workers (they
- * inherit the capabilities for files), then confine_no_caps() on the loop's thread, then the vCPU
+ * The order matters: confine_process() while there is one thread, then the network watcher, then
+ * confine_no_net(), then the file workers (they inherit the capabilities for files), then confine_no_caps() on the loop's thread, then the vCPU
  * threads (they inherit none), each thread with confine_thread() as its first or, on the loop, its
  * last act before the guest runs.
  */
@@ -15,7 +15,14 @@
 #include <stddef.h>
 #include "base/err.h"
 
-enum confine_role { CONFINE_LOOP, CONFINE_VCPU, CONFINE_FILES, CONFINE_ROLES };
+enum confine_role {
+	CONFINE_LOOP,
+	CONFINE_VCPU,
+	CONFINE_FILES,
+	CONFINE_NET,
+	CONFINE_STANDIN,
+	CONFINE_ROLES
+};
 
 /*
  * The whole process, while it has one thread: no new privileges, capabilities only for what file
@@ -23,6 +30,14 @@ enum confine_role { CONFINE_LOOP, CONFINE_VCPU, CONFINE_FILES, CONFINE_ROLES };
  * one line to where log_current() points now and ends the process with status 128 + SIGSYS.
  */
 int confine_process(struct err *e) MUST_CHECK;
+
+/*
+ * The network watcher, as its first act: CAP_NET_ADMIN alone, and its system calls. Then the thread
+ * that started it: no CAP_NET_ADMIN any more.
+ */
+int confine_net_thread(struct err *e) MUST_CHECK;
+int confine_caps_net(struct err *e) MUST_CHECK; /* its first half */
+int confine_no_net(struct err *e) MUST_CHECK;
 
 /* The calling thread loses every capability, and so do threads that it starts later. */
 int confine_no_caps(struct err *e) MUST_CHECK;
@@ -33,6 +48,12 @@ int confine_no_caps(struct err *e) MUST_CHECK;
  * confine_process().
  */
 int confine_thread(enum confine_role role, struct err *e) MUST_CHECK;
+
+/*
+ * A process that stands for an exec (standin.h), once it is alone: no capabilities, no new
+ * privileges, its few system calls. A forbidden one kills it.
+ */
+int confine_standin(struct err *e) MUST_CHECK;
 
 #define CONFINE_PROG_MAX 1024u
 /*

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if_tun.h>
+#include <linux/io_uring.h>
 #include <linux/kvm.h>
 #include <sched.h>
 #include <signal.h>
@@ -18,6 +19,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 
 #include "base/compiler.h"
@@ -104,6 +106,7 @@ static const struct confine_rule vcpu_rules[] = {
     IF(ioctl, ARG(1, KVM_GET_MP_STATE)),    /* vmm/halt.c: has it halted for good? */
     IF(ioctl, ARG(1, KVM_GET_REGS)),
     IF(ioctl, ARG(1, KVM_GET_VCPU_EVENTS)),
+    IF(ioctl, ARG(1, KVM_KVMCLOCK_CTRL)), /* vmm/pause.c: tells the guest that it stood still */
 };
 
 /* ---- file workers ------------------------------------------------------------------------------- */
@@ -139,11 +142,16 @@ static const struct confine_rule files_rules[] = {
 
 static const struct confine_rule loop_rules[] = {
     ALLOW(io_uring_enter), /* waits and hands over; the ring has its own list */
+    IF(io_uring_register, ARG(1, IORING_REGISTER_FILES_UPDATE)), /* a disk's image, by number */
     /* The VM: devices plugged late, interrupts. */
     IF(ioctl, ARG(1, KVM_SIGNAL_MSI)),	    /* a device's interrupt */
     IF(ioctl, ARG(1, KVM_SET_GSI_ROUTING)), /* the state of a pin */
     IF(ioctl, ARG(1, KVM_IOEVENTFD)),	    /* notifications of a device plugged late */
-    IF(ioctl, ARG(1, TUNSETOFFLOAD)),	    /* what the driver of a NIC can take */
+    IF(ioctl, ARG(1, TUNGETIFF)),	    /* a NIC plugged late: what its tap is, */
+    IF(ioctl, ARG(1, TUNSETVNETHDRSZ)),	    /* its header, */
+    IF(ioctl, ARG(1, TUNSETOFFLOAD)),	    /* what its driver can take, */
+    IF(ioctl, ARG(1, TUNSETQUEUE)),	    /* and how many of its queues the driver uses */
+    IF(ioctl, ARG(1, TIOCGWINSZ)),	    /* the container's terminal was resized */
     /*
      * vmm/watch.c: a guest that shows no sign of life makes a thread that tries a guest of our
      * own, to tell whether KVM is whole. It inherits this filter.
@@ -164,6 +172,7 @@ static const struct confine_rule loop_rules[] = {
     IF(clone, BITS(0, THREAD | ANOTHER, THREAD)),
     /* Streams and clients, where they need no waiting. */
     ALLOW(read), ALLOW(readv), ALLOW(recvfrom), ALLOW(recvmsg), ALLOW(sendto), ALLOW(sendmsg),
+    ALLOW(getsockname),				   /* what a forwarded connection has dialled */
     ALLOW(shutdown), ALLOW(poll), ALLOW(eventfd2), /* of a device plugged late */
     /* state.json, replaced as a whole; a container that was never committed removes its state. */
     ALLOW(openat), /* also: an engine's stream again, non-blocking, through procfs */
@@ -171,8 +180,41 @@ static const struct confine_rule loop_rules[] = {
     ALLOW(unlinkat),
     /* Descriptors. */
     IF(fcntl, ARG(1, F_DUPFD_CLOEXEC)), IF(fcntl, ARG(1, F_GETFL)), /* a directory that is read */
+    IF(fcntl, ARG(1, F_OFD_SETLK)), IF(fcntl, ARG(1, F_OFD_GETLK)), /* the guest's locks */
     IF(fcntl, ARG(1, F_SETFL)), IF(fcntl, ARG(1, F_GETFD)), IF(fcntl, ARG(1, F_SETFD)),
     IF(prlimit64, ARG(0, 0)), /* how many files a tree may hold open: our own */
+};
+
+/* ---- stand-ins of execs: processes of their own ------------------------------------------------- */
+
+static const struct confine_rule standin_rules[] = {
+    ALLOW(poll),		   /* waits for the connection and for signals */
+    ALLOW(restart_syscall),	   /* of poll, after a stop */
+    ALLOW(read),		   /* both */
+    ALLOW(sendto),		   /* signals and sizes, to the sandbox process */
+    IF(ioctl, ARG(1, TIOCGWINSZ)), /* its terminal's size */
+    ALLOW(exit_group),
+};
+
+/* ---- the network watcher ------------------------------------------------------------------------ */
+
+static const struct confine_rule net_rules[] = {
+    ALLOW(poll), /* for events, for the loop's bell */
+    ALLOW(read), /* the bell */
+    /* rtnetlink, on sockets that are there. */
+    ALLOW(sendmsg),
+    ALLOW(sendto),
+    ALLOW(recvmsg),
+    ALLOW(recvfrom),
+    /* Does the container's resolv.conf name Docker's server? A plain file only. */
+    ALLOW(newfstatat),
+    ALLOW(fstat),
+    /* A question to Docker's name server by TCP (netdns.c). */
+    IF2(socket, ARG(0, AF_INET), BITS(1, ~(SOCK_CLOEXEC | SOCK_NONBLOCK), SOCK_STREAM)),
+    ALLOW(connect),
+    /* Another tap: /dev/net/tun again, through procfs. Nothing is made. */
+    IF(openat, BITS(2, O_CREAT, 0)),
+    IF(ioctl, ARG(1, TUNSETIFF)),
 };
 
 #define RULES(w, r)                                                                                \
@@ -183,5 +225,7 @@ const struct confine_rules confine_rules[CONFINE_ROLES] = {
     [CONFINE_LOOP] = RULES("loop", loop_rules),
     [CONFINE_VCPU] = RULES("vCPU", vcpu_rules),
     [CONFINE_FILES] = RULES("file worker", files_rules),
+    [CONFINE_NET] = RULES("network", net_rules),
+    [CONFINE_STANDIN] = RULES("stand-in", standin_rules),
 };
 const struct confine_rules confine_rules_all = RULES("all", all_rules);

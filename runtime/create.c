@@ -17,17 +17,22 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/b64.h"
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
-#include "runtime/b64.h"
+#include "base/sigfd.h"
 #include "runtime/cgroup.h"
 #include "runtime/cli.h"
 #include "runtime/cmds.h"
+#include "runtime/console.h"
 #include "runtime/hooks.h"
+#include "runtime/mounts.h"
 #include "runtime/sandbox.h"
 #include "runtime/seccomp.h"
+#include "runtime/standin.h"
 #include "vmm/check.h"
+#include "vmm/term.h"
 
 struct creation {
 	struct cli *c;
@@ -36,6 +41,10 @@ struct creation {
 	int chan;      /* our end */
 	int state_dir; /* locked */
 	bool made_dir;
+	bool detach; /* this command returns before the container's end */
+	struct console con;
+	int own_tty; /* the terminal of this command, in the foreground */
+	char *kernel_params;
 	bool is_child; /* we are the sandbox process, at its end */
 	int child_status;
 	pid_t pid;
@@ -48,15 +57,11 @@ static int check_options(const struct cli *c, struct err *e)
 	if (o->no_pivot)
 		return err_set(e, -ENOTSUP,
 			       "--no-pivot: not supported: the root is always pivoted");
-	if (o->console_socket)
-		return err_set(e, -ENOTSUP, "--console-socket: terminals are not supported yet");
 	if (o->preserve_fds && strcmp(o->preserve_fds, "0") != 0)
 		return err_set(e, -ENOTSUP, "--preserve-fds: descriptors do not cross into a VM");
 	if (o->boot_report && *o->boot_report && strcmp(o->boot_report, "json") != 0)
 		return err_set(e, -EINVAL, "option --boot-report: expected json, not '%s'",
 			       o->boot_report);
-	if (c->g->systemd_cgroup)
-		return err_set(e, -ENOTSUP, "--systemd-cgroup: not supported yet: cgroupfs only");
 	return 0;
 }
 
@@ -76,6 +81,96 @@ static int compile_seccomp(struct creation *k, struct err *e)
 	return k->a.seccomp ? 0 : err_set(e, -ENOMEM, "out of memory");
 }
 
+/* The configuration's words, the annotation's, and those of the vm section, in this order. */
+static char *kernel_params(const struct spec *s, const struct config *conf, const struct annot *ann)
+{
+	struct json_object *words = json_at(s->root, "vm.kernel.parameters");
+	char *text = NULL;
+	size_t len = 0;
+	FILE *f = open_memstream(&text, &len);
+
+	if (!f)
+		return NULL;
+	(void)fputs(conf->kernel_params, f);
+	if (ann->kernel_params)
+		(void)fprintf(f, " %s", ann->kernel_params);
+	for (size_t i = 0; words && i < json_object_array_length(words); i++)
+		(void)fprintf(f, " %s",
+			      json_object_get_string(json_object_array_get_idx(words, i)));
+	if (fclose(f) == 0)
+		return text;
+	free(text);
+	return NULL;
+}
+
+/* A container may ask for less than the administrator allows, not for more. */
+static uint64_t lower(uint64_t limit, uint64_t asked)
+{
+	return limit && asked ? MIN(limit, asked) : MAX(limit, asked);
+}
+
+static void set_net(struct sandbox_args *a, const struct config *conf, const struct annot *ann)
+{
+	const uint64_t burst = conf->net.burst_ms * NS_PER_MS;
+
+	a->net.model = (enum net_model)conf->net.model;
+	a->net.rx = (struct net_limit){.bytes = lower(conf->net.rx_rate, ann->rx_rate),
+				       .packets = conf->net.rx_packets,
+				       .burst_ns = burst};
+	a->net.tx = (struct net_limit){.bytes = lower(conf->net.tx_rate, ann->tx_rate),
+				       .packets = conf->net.tx_packets,
+				       .burst_ns = burst};
+}
+
+/* How large the VM is and what it boots. */
+static int size_vm(struct creation *k, struct err *e)
+{
+	struct assets_want want = {.dir = k->c->g->assets};
+	const struct config *conf = NULL;
+	struct sizing_host host;
+	struct annot ann;
+	int rc = cli_config(k->c->g, &conf, e);
+
+	if (rc == 0)
+		rc = annot_read(&ann, json_at(k->spec.root, "annotations"), conf, e);
+	if (rc < 0)
+		return rc;
+	sizing_of_host(&host);
+	rc = sizing_of(&k->a.size, &k->spec, &ann, conf, &host, e);
+	if (rc < 0)
+		return rc;
+	k->kernel_params = kernel_params(&k->spec, conf, &ann);
+	if (!k->kernel_params)
+		return err_set(e, -ENOMEM, "out of memory");
+	k->a.kernel_params = k->kernel_params;
+	set_net(&k->a, conf, &ann);
+	k->a.balloon = conf->memory.balloon;
+	/* The command line is nearer than the file, and the container than both. */
+	want.kernel = ann.kernel ? ann.kernel : want.dir ? NULL : conf->kernel;
+	want.image = want.dir ? NULL : conf->image;
+	if (k->spec.vm_kernel)
+		want.kernel = k->spec.vm_kernel;
+	if (k->spec.vm_image)
+		want.image = k->spec.vm_image;
+	want.initrd = k->spec.vm_initrd;
+	return assets_open(&want, &k->a.assets, e);
+}
+
+/* Its cgroup on the host and the limits there. */
+static int place(struct creation *k, const char *id, struct err *e)
+{
+	struct sandbox_args *a = &k->a;
+	int rc = cglimits_of(&a->limits, json_at(k->spec.root, "linux.resources"), &a->size, e);
+
+	if (rc == 0)
+		rc = cgroup_resolve(&a->cgroup, &k->spec, id, k->c->g->systemd_cgroup, e);
+	if (rc < 0)
+		return rc;
+	a->state.cgroup = cgroup_to_json(&a->cgroup);
+	a->state.size = a->size;
+	return 0;
+}
+
 /* Everything that can fail before anything has been made. */
 static int prepare(struct creation *k, const char *id, struct err *e)
 {
@@ -84,25 +179,27 @@ static int prepare(struct creation *k, const char *id, struct err *e)
 	int rc;
 
 	rc = spec_load(&k->spec, c->o.bundle ? c->o.bundle : ".", e);
-	if (rc == 0 && k->spec.terminal)
-		rc = err_set(e, -ENOTSUP,
-			     "config.json: process.terminal: terminals are not supported yet");
+	if (rc == 0)
+		rc = console_check(k->spec.terminal, k->detach, c->o.console_socket, e);
 	if (rc == 0)
 		rc = compile_seccomp(k, e);
 	if (rc == 0)
-		rc = assets_open(c->g->assets, &a->assets, e);
+		rc = disks_open(&k->spec, &a->disks, e);
+	if (rc == 0)
+		rc = mounts_for_guest(&k->spec, e);
+	if (rc == 0)
+		rc = size_vm(k, e);
 	if (rc == 0) /* before its cgroup is found to be in use */
 		rc = state_check_free(c->g->root, id, e);
 	if (rc == 0)
-		rc = cgroup_resolve(&k->spec, &a->state.cgroup, &a->state.cgroup_keep, e);
+		rc = place(k, id, e);
 	if (rc < 0)
 		return rc;
 	a->root = c->g->root;
 	a->spec = &k->spec;
 	a->log_fd = c->g->log_fd;
 	a->report = c->g->report;
-	a->memory = sandbox_memory(&k->spec);
-	a->cpus = sandbox_cpus(&k->spec);
+	a->report->wanted = c->o.boot_report != NULL;
 	a->state.id = strdup(id);
 	a->state.version = strdup(SPEC_VERSION);
 	a->state.bundle = strdup(k->spec.bundle);
@@ -128,6 +225,29 @@ static int make_state(struct creation *k, struct err *e)
 	if (rc == 0)
 		rc = state_save(k->state_dir, &k->a.state);
 	return rc < 0 ? err_sys(e, rc, "state directory '%s/%s'", k->a.root, k->a.state.id) : 0;
+}
+
+static int open_terminal(struct creation *k, struct err *e)
+{
+	struct json_object *process = json_at(k->spec.root, "process");
+	int rc;
+
+	if (!k->spec.terminal)
+		return 0;
+	if (!k->c->o.console_socket) {
+		k->own_tty = console_own(e);
+		if (k->own_tty < 0)
+			return k->own_tty;
+		console_add_size(process, k->own_tty);
+		k->a.tty_fd = k->own_tty;
+		return 0;
+	}
+	rc = console_open(&k->con, process, e);
+	if (rc == 0)
+		rc = console_send(&k->con, k->c->o.console_socket, e);
+	k->a.tty_fd = k->con.slave;
+	k->a.tty_own = true;
+	return rc;
 }
 
 static int fork_sandbox(struct creation *k, struct err *e)
@@ -177,19 +297,6 @@ static int answer(struct creation *k, enum say what, struct err *e)
 	return 0;
 }
 
-static int write_pid_file(const struct creation *k, struct err *e)
-{
-	const char *path = k->c->o.pid_file;
-	char text[16];
-	int rc;
-
-	if (!path)
-		return 0;
-	(void)snprintf(text, sizeof(text), "%d", (int)k->pid);
-	rc = fd_replace_file(AT_FDCWD, path, text, strlen(text), 0644);
-	return rc < 0 ? err_sys(e, rc, "pid file '%s'", path) : 0;
-}
-
 /* The CLI's half of the conversation in sandbox.h. */
 static int attend_birth(struct creation *k, struct err *e)
 {
@@ -210,7 +317,7 @@ static int attend_birth(struct creation *k, struct err *e)
 				rc = answer(k, SAY_GO_ON, e);
 			break;
 		case SAY_READY:
-			rc = write_pid_file(k, e);
+			rc = cmds_tell_pid(&k->c->o, k->pid, e);
 			return rc == 0 ? answer(k, SAY_COMMIT, e) : rc;
 		case SAY_FAILED:
 			k->c->status = m.status;
@@ -237,8 +344,7 @@ static void undo(struct creation *k)
 	}
 	if (!k->made_dir)
 		return;
-	if (k->a.state.cgroup)
-		(void)cgroup_remove(k->a.state.cgroup, k->a.state.cgroup_keep);
+	(void)cgroup_remove(&k->a.cgroup);
 	root = open(k->a.root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (root >= 0)
 		(void)state_remove_dir(root, k->a.state.id);
@@ -247,14 +353,23 @@ static void undo(struct creation *k)
 static void creation_end(struct creation *k)
 {
 	fd_close(&k->chan);
-	if (!k->is_child)
-		fd_close(&k->state_dir); /* in the child long closed, and its number another's */
+	if (!k->is_child) { /* in the child long closed, and their numbers others' */
+		fd_close(&k->state_dir);
+		console_close(&k->con);
+		fd_close(&k->own_tty);
+	}
 	if (k->a.assets.kernel_fd >= 0)
 		(void)close(k->a.assets.kernel_fd);
 	if (k->a.assets.image_fd >= 0)
 		(void)close(k->a.assets.image_fd);
+	if (k->a.assets.initrd_fd >= 0)
+		(void)close(k->a.assets.initrd_fd);
+	if (!k->is_child) /* in the child long its devices' */
+		disks_close(&k->a.disks);
 	state_free(&k->a.state);
 	free(k->a.seccomp);
+	free(k->kernel_params);
+	cgroup_free(&k->a.cgroup);
 	spec_free(&k->spec);
 }
 
@@ -263,8 +378,9 @@ static int create(struct creation *k, struct err *e)
 {
 	int rc;
 
-	k->chan = k->state_dir = -1;
-	k->a.assets.kernel_fd = k->a.assets.image_fd = -1;
+	k->chan = k->state_dir = k->own_tty = k->a.tty_fd = -1;
+	k->con = (struct console){-1, -1};
+	k->a.assets = (struct assets){.kernel_fd = -1, .image_fd = -1, .initrd_fd = -1};
 	rc = cmds_one_id(k->c, "create", e);
 	if (rc == 0)
 		rc = check_options(k->c, e);
@@ -272,6 +388,8 @@ static int create(struct creation *k, struct err *e)
 		rc = prepare(k, k->c->argv[0], e);
 	if (rc == 0)
 		rc = make_state(k, e);
+	if (rc == 0)
+		rc = open_terminal(k, e);
 	if (rc == 0)
 		rc = fork_sandbox(k, e);
 	if (k->is_child)
@@ -285,7 +403,7 @@ static int create(struct creation *k, struct err *e)
 
 int cmd_create(struct cli *c, struct err *e)
 {
-	struct creation k = {.c = c};
+	struct creation k = {.c = c, .detach = true};
 	int rc = create(&k, e);
 
 	if (k.is_child)
@@ -295,21 +413,6 @@ int cmd_create(struct cli *c, struct err *e)
 }
 
 /* ---- run ------------------------------------------------------------------------------------- */
-
-static int forward_signals(int *ret_fd, struct err *e)
-{
-	sigset_t set;
-
-	(void)sigfillset(&set);
-	(void)sigdelset(&set, SIGSEGV);
-	(void)sigdelset(&set, SIGBUS);
-	(void)sigdelset(&set, SIGFPE);
-	(void)sigdelset(&set, SIGILL);
-	if (sigprocmask(SIG_SETMASK, &set, NULL) < 0)
-		return err_sys(e, -errno, "signal mask");
-	*ret_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	return *ret_fd < 0 ? err_sys(e, -errno, "signalfd") : 0;
-}
 
 /* Waits for the sandbox process and hands signals on to it. Returns the exit status or -errno. */
 static int wait_for(pid_t pid, int sig_fd, struct err *e)
@@ -355,16 +458,20 @@ static int run_container(struct creation *k, struct err *e)
 
 	/* It is made. Others may delete it while we wait for its end. */
 	state_unlock(k->state_dir);
-	rc = forward_signals(&sig_fd, e);
+	sig_fd = sigfd_open(NULL, 0, e);
+	rc = sig_fd < 0 ? sig_fd : 0;
+	/* Before the process runs and writes. */
+	if (rc == 0 && !c->o.detach && k->own_tty >= 0 && term_foreground(k->own_tty))
+		(void)term_raw(k->own_tty);
 	if (rc == 0)
-		rc = cmds_start(c, k->state_dir, k->a.state.id, e);
-	if (rc < 0) {
-		explain(e);
-	} else if (c->o.detach) {
+		rc = cmds_start(c, k->state_dir, k->a.state.id, true, e);
+	if (rc >= 0 && c->o.detach)
 		return 0;
-	} else {
+	if (rc >= 0)
 		rc = wait_for(k->pid, sig_fd, e);
-	}
+	else
+		explain(e);
+	term_restore();
 	fd_close(&k->state_dir);
 	if (!(rc >= 0 && c->o.keep) && cmds_delete(c->g->root, k->a.state.id, true, &ignored) < 0 &&
 	    ignored.code != -ENOENT) /* somebody else has deleted it */
@@ -377,7 +484,7 @@ static int run_container(struct creation *k, struct err *e)
 
 int cmd_run(struct cli *c, struct err *e)
 {
-	struct creation k = {.c = c};
+	struct creation k = {.c = c, .detach = c->o.detach};
 	int rc = create(&k, e);
 
 	if (k.is_child) {

@@ -16,5 +16,7 @@
  */
 int hooks_run(struct json_object *spec, const char *name, struct json_object *state,
 	      const char *dir, struct err *e) MUST_CHECK;
+/* As hooks_run(), but a failure is only logged and the next one runs: for poststop. */
+void hooks_run_all(struct json_object *spec, const char *name, struct json_object *state);
 
 #endif

@@ -4,7 +4,9 @@
 
 #include <errno.h>
 
+#include "base/capname.h"
 #include "base/compiler.h"
+#include "runtime/annot.h"
 #include "runtime/cli.h"
 #include "runtime/seccomp.h"
 #include "runtime/spec.h"
@@ -12,6 +14,11 @@
 #ifndef HUSK_COMMIT
 #define HUSK_COMMIT "unknown"
 #endif
+
+const char *info_commit(void)
+{
+	return HUSK_COMMIT;
+}
 
 void info_version(FILE *f)
 {
@@ -43,16 +50,19 @@ static struct json_object *linux_features(void)
 	struct json_object *l = json_object_new_object(), *o;
 
 	(void)json_object_object_add(l, "namespaces", list(namespaces));
+	(void)json_object_object_add(l, "capabilities", list(capname_all));
 	o = json_object_new_object();
-	json_add_bool(o, "v1", false);
+	json_add_bool(o, "v1", true);
 	json_add_bool(o, "v2", true);
-	json_add_bool(o, "systemd", false);
+	json_add_bool(o, "systemd", true);
 	json_add_bool(o, "systemdUser", false);
 	(void)json_object_object_add(l, "cgroup", o);
 	o = enabled(true);
 	(void)json_object_object_add(o, "actions", list(seccomp_action_names));
 	(void)json_object_object_add(o, "operators", list(seccomp_operator_names));
 	(void)json_object_object_add(o, "archs", list(seccomp_arch_names));
+	(void)json_object_object_add(o, "knownFlags", list(seccomp_flag_names));
+	(void)json_object_object_add(o, "supportedFlags", list(seccomp_flag_names));
 	(void)json_object_object_add(l, "seccomp", o);
 	(void)json_object_object_add(l, "apparmor", enabled(false));
 	(void)json_object_object_add(l, "selinux", enabled(false));
@@ -65,13 +75,76 @@ static struct json_object *linux_features(void)
 
 struct json_object *info_features(void)
 {
-	static const char *const hooks[] = {"prestart",	 "createRuntime", "createContainer",
-					    "poststart", "poststop",	  NULL};
-	static const char *const options[] = {
-	    "async",   "atime",	      "bind",	  "dev",	"diratime", "dirsync",
-	    "exec",    "noatime",     "nodev",	  "nodiratime", "noexec",   "nosuid",
-	    "private", "rbind",	      "relatime", "remount",	"ro",	    "rprivate",
-	    "rw",      "strictatime", "suid",	  "sync",	NULL};
+	/* Those that change a VM; ending in a dot, a prefix. */
+	static const char *const unsafe[] = {ANNOT_PREFIX, NULL};
+	static const char *const hooks[] = {"prestart",
+					    "createRuntime",
+					    "createContainer",
+					    "startContainer",
+					    "poststart",
+					    "poststop",
+					    NULL};
+	static const char *const options[] = {"async",
+					      "atime",
+					      "bind",
+					      "defaults",
+					      "dev",
+					      "diratime",
+					      "dirsync",
+					      "exec",
+					      "iversion",
+					      "lazytime",
+					      "loud",
+					      "mand",
+					      "noatime",
+					      "nodev",
+					      "nodiratime",
+					      "noexec",
+					      "noiversion",
+					      "nolazytime",
+					      "nomand",
+					      "norelatime",
+					      "nostrictatime",
+					      "nosuid",
+					      "nosymfollow",
+					      "private",
+					      "rbind",
+					      "ratime",
+					      "rdev",
+					      "rdiratime",
+					      "relatime",
+					      "remount",
+					      "rexec",
+					      "rnoatime",
+					      "rnodev",
+					      "rnodiratime",
+					      "rnoexec",
+					      "rnorelatime",
+					      "rnostrictatime",
+					      "rnosuid",
+					      "rnosymfollow",
+					      "ro",
+					      "rprivate",
+					      "rrelatime",
+					      "rro",
+					      "rrw",
+					      "rshared",
+					      "rslave",
+					      "rstrictatime",
+					      "rsuid",
+					      "rsymfollow",
+					      "runbindable",
+					      "rw",
+					      "shared",
+					      "silent",
+					      "slave",
+					      "strictatime",
+					      "suid",
+					      "symfollow",
+					      "sync",
+					      "tmpcopyup",
+					      "unbindable",
+					      NULL};
 	struct json_object *o = json_object_new_object();
 
 	json_add_str(o, "ociVersionMin", "1.0.0");
@@ -80,6 +153,7 @@ struct json_object *info_features(void)
 	(void)json_object_object_add(o, "mountOptions", list(options));
 	(void)json_object_object_add(o, "linux", linux_features());
 	(void)json_object_object_add(o, "annotations", json_object_new_object());
+	(void)json_object_object_add(o, "potentiallyUnsafeConfigAnnotations", list(unsafe));
 	return o;
 }
 
@@ -90,8 +164,6 @@ int cmd_features(struct cli *c, struct err *e)
 	if (c->argc)
 		return err_set(e, -EINVAL, "features: unexpected argument '%s'", c->argv[0]);
 	o = info_features();
-	(void)printf("%s\n", json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY |
-								   JSON_C_TO_STRING_SPACED |
-								   JSON_C_TO_STRING_NOSLASHESCAPE));
+	json_print(o);
 	return 0;
 }

@@ -7,6 +7,7 @@
 #include "runtime/json.h"
 
 void info_version(FILE *f);
+const char *info_commit(void);
 struct json_object *info_features(void); /* a new reference */
 
 #endif

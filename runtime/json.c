@@ -243,6 +243,13 @@ size_t json_len(struct json_object *o, const char *path)
 	return json_object_is_type(v, json_type_array) ? json_object_array_length(v) : 0;
 }
 
+void json_print(struct json_object *o)
+{
+	(void)printf("%s\n", json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY |
+								   JSON_C_TO_STRING_SPACED |
+								   JSON_C_TO_STRING_NOSLASHESCAPE));
+}
+
 void json_add_str(struct json_object *o, const char *key, const char *v)
 {
 	if (v)

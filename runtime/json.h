@@ -67,6 +67,9 @@ bool json_flag(struct json_object *o, const char *path, bool def);
 int64_t json_i64(struct json_object *o, const char *path, int64_t def);
 size_t json_len(struct json_object *o, const char *path); /* of an array; 0 */
 
+/* Writes it to stdout, pretty, and a newline. */
+void json_print(struct json_object *o);
+
 /* Adds to an object; an absent value (NULL) adds nothing. */
 void json_add_str(struct json_object *o, const char *key, const char *v);
 void json_add_i64(struct json_object *o, const char *key, int64_t v);

@@ -10,6 +10,13 @@
 #include "base/err.h"
 #include "runtime/spec.h"
 
+/*
+ * Before the fork: makes mounts of @s's document into what the guest is to make. A tmpfs of the host
+ * on /dev/shm (of podman, of Kubernetes) becomes one of the guest, of the same size: shared memory
+ * is shared inside the VM. Sources below /proc, /sys and /dev get their real names, by which the
+ * agent knows them.
+ */
+int mounts_for_guest(struct spec *s, struct err *e) MUST_CHECK;
 /* Builds the tree; *ret_root is an O_PATH descriptor of its root. */
 int mounts_build(const struct spec *s, int *ret_root, struct err *e) MUST_CHECK;
 /* Is @path covered by one of the guest's own mounts? Then the host cannot say what is there. */

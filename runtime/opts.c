@@ -3,6 +3,7 @@
 #include "runtime/opts.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const struct opt *by_name(const struct opt *opts, const char *name, size_t len)
@@ -21,10 +22,23 @@ static const struct opt *by_letter(const struct opt *opts, char c)
 	return NULL;
 }
 
+static int add(struct opt_values *to, const char *value, struct err *e)
+{
+	const char **v = realloc(to->v, (to->cnt + 1) * sizeof(*v));
+
+	if (!v)
+		return err_set(e, -ENOMEM, "out of memory");
+	v[to->cnt++] = value;
+	to->v = v;
+	return 0;
+}
+
 static int set(const struct opt *o, const char *value, void *to, struct err *e)
 {
 	void *field = (char *)to + o->off;
 
+	if (o->kind == OPT_EACH)
+		return add(field, value, e);
 	if (o->kind != OPT_FLAG) {
 		*(const char **)field = value ? value : "";
 		return 0;
@@ -52,7 +66,7 @@ static int one(const char *word, const char *next, const struct opt *opts, void 
 	}
 	if (!o)
 		return err_set(e, -EINVAL, "unknown option '%s'", word);
-	if (o->kind == OPT_VALUE && !value) {
+	if ((o->kind == OPT_VALUE || o->kind == OPT_EACH) && !value) {
 		if (!next)
 			return err_set(e, -EINVAL, "flag needs an argument: --%s", o->name);
 		value = next;
@@ -98,9 +112,9 @@ void opts_help(FILE *f, const struct opt *opts)
 		(void)snprintf(left, sizeof(left), "%s%c%s--%s%s%s%s", opts->brief ? "-" : "  ",
 			       opts->brief ? opts->brief : ' ', opts->brief ? ", " : " ",
 			       opts->name,
-			       opts->kind == OPT_VALUE	 ? " "
-			       : opts->kind == OPT_MAYBE ? "[="
-							 : "",
+			       opts->kind == OPT_MAYBE	? "[="
+			       : opts->kind == OPT_FLAG ? ""
+							: " ",
 			       opts->arg ? opts->arg : "", opts->kind == OPT_MAYBE ? "]" : "");
 		(void)fprintf(f, "  %-30s %s\n", left, opts->help);
 	}

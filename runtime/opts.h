@@ -14,6 +14,12 @@ enum opt_kind {
 	OPT_FLAG,  /* bool: --x, --x=true, --x=false */
 	OPT_VALUE, /* const char *: --x V, --x=V, -xV */
 	OPT_MAYBE, /* const char *: --x (gives ""), --x=V */
+	OPT_EACH,  /* struct opt_values: as OPT_VALUE, any number of times */
+};
+
+struct opt_values {
+	const char **v; /* malloc'd: the caller frees it */
+	size_t cnt;
 };
 
 struct opt {

@@ -24,6 +24,7 @@
 #include "base/compiler.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/sigfd.h"
 #include "runtime/box.h"
 #include "runtime/cgroup.h"
 #include "runtime/clients.h"
@@ -31,40 +32,20 @@
 #include "runtime/hooks.h"
 #include "runtime/inroot.h"
 #include "runtime/mounts.h"
+#include "runtime/netown.h"
 #include "vmm/vcpu.h"
 
-#define MIB	       (UINT64_C(1) << 20)
-#define MEMORY_DEFAULT (256 * MIB)
-#define MEMORY_MIN     (128 * MIB)
-#define MEMORY_GUEST   (64 * MIB) /* what kernel and agent need beside the container's limit */
-#define NOFILE_MAX     1048576u
+#define NOFILE_MAX 1048576u
 
 struct birth {
 	struct sandbox_args *a;
 	struct box_fds fds;
 	int root_dir; /* of the state directories: what is left after the pivot to remove ours with
 		       */
-	int cgroups;  /* cgroup_hold(), or -1 */
-	int tree;     /* the container's root */
-	int status;   /* for the CLI, of a failure */
+	struct cgroup_hold cgroups;
+	int tree;   /* the container's root */
+	int status; /* for the CLI, of a failure */
 };
-
-uint64_t sandbox_memory(const struct spec *s)
-{
-	uint64_t want = s->memory_limit ? (uint64_t)s->memory_limit + MEMORY_GUEST : MEMORY_DEFAULT;
-
-	return ALIGN_UP(MAX(want, MEMORY_MIN), MIB);
-}
-
-unsigned sandbox_cpus(const struct spec *s)
-{
-	long online = sysconf(_SC_NPROCESSORS_ONLN);
-	int64_t want = 1;
-
-	if (s->cpu_quota > 0)
-		want = (s->cpu_quota + s->cpu_period - 1) / s->cpu_period;
-	return (unsigned)MAX(1, MIN(want, MIN((int64_t)MAX(online, 1), 64)));
-}
 
 /* ---- talking to the CLI ---------------------------------------------------------------------- */
 
@@ -97,7 +78,33 @@ static int await(int chan, enum say what, struct err *e)
 	return err_set(e, -ECANCELED, "husk create ended before the container was made");
 }
 
+/* Is the CLI still there? */
+static int attended(int chan, struct err *e)
+{
+	char c;
+
+	if (recv(chan, &c, 1, MSG_PEEK | MSG_DONTWAIT) != 0)
+		return 0;
+	return err_set(e, -ECANCELED, "husk create ended before the container was made");
+}
+
 /* ---- steps ----------------------------------------------------------------------------------- */
+
+/* The host's kernel chooses among VMs as the engine means it to choose among containers. */
+static void set_oom_score(const struct spec *s)
+{
+	char text[24];
+	int rc;
+
+	if (!json_at(s->root, "process.oomScoreAdj"))
+		return;
+	(void)snprintf(text, sizeof(text), "%lld",
+		       (long long)json_i64(s->root, "process.oomScoreAdj", 0));
+	rc = fd_write_file(AT_FDCWD, "/proc/self/oom_score_adj", text, strlen(text), 0);
+	if (rc < 0)
+		log_warn("config.json: process.oomScoreAdj: %s on the host: %s", text,
+			 strerror(-rc));
+}
 
 /* Descriptors that later steps need and a path would no longer lead to. */
 static int take_hold(struct birth *b, struct err *e)
@@ -116,6 +123,7 @@ static int take_hold(struct birth *b, struct err *e)
 	b->fds.proc = open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (b->fds.proc < 0)
 		return err_sys(e, -errno, "/proc/self/fd");
+	set_oom_score(a->spec);
 	b->fds.kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	if (b->fds.kvm < 0)
 		return errno == ENOENT
@@ -123,6 +131,17 @@ static int take_hold(struct birth *b, struct err *e)
 				     "/dev/kvm does not exist: this host has no KVM ('vmm check' "
 				     "tells more)")
 			   : err_sys(e, -errno, "/dev/kvm");
+	if (a->net.model != NET_NONE)
+		b->fds.tun =
+		    open("/dev/net/tun", O_PATH | O_CLOEXEC); /* missed when it is needed */
+	if (a->net.model != NET_NONE) {
+		b->fds.own = netown_load();
+		if (b->fds.own < 0)
+			log_dbg("network: no program for the name space's own packets: %s",
+				strerror(-b->fds.own));
+	}
+	if (a->net.model == NET_MACVTAP)
+		b->fds.dev = open("/dev", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	b->fds.listen = clients_listen(b->fds.state_dir, e);
 	return b->fds.listen < 0 ? b->fds.listen : 0;
 }
@@ -138,6 +157,15 @@ static int loopback_up(void)
 	return ioctl(s, SIOCSIFFLAGS, &ifr) < 0 ? -errno : 0;
 }
 
+/* Is this the network name space that husk runs in? Its interfaces are not to be taken away. */
+static bool is_ours(int netns)
+{
+	struct stat a, b;
+
+	return fstat(netns, &a) == 0 && stat("/proc/self/ns/net", &b) == 0 &&
+	       a.st_ino == b.st_ino && a.st_dev == b.st_dev;
+}
+
 static int enter_network(const struct spec *s, struct err *e)
 {
 	auto_fd fd = -1;
@@ -149,12 +177,18 @@ static int enter_network(const struct spec *s, struct err *e)
 		rc = loopback_up();
 		return rc < 0 ? err_sys(e, rc, "setting lo up") : 0;
 	}
-	fd = open(s->netns, O_RDONLY | O_CLOEXEC);
+	fd = open(s->netns, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* it may be a fifo */
 	if (fd < 0)
 		return err_sys(e, -errno, "network namespace '%s'", s->netns);
 	rc = ioctl(fd, NS_GET_NSTYPE);
 	if (rc != CLONE_NEWNET)
 		return err_set(e, -EINVAL, "network namespace '%s': it is not one", s->netns);
+	if (is_ours(fd))
+		return err_set(
+		    e, -ENOTSUP,
+		    "network namespace '%s' is the host's: a container in a VM needs one "
+		    "of its own",
+		    s->netns);
 	if (setns(fd, CLONE_NEWNET) < 0)
 		return err_sys(e, -errno, "network namespace '%s'", s->netns);
 	return 0;
@@ -165,13 +199,15 @@ static int enter_namespaces(struct birth *b, struct err *e)
 	struct sandbox_args *a = b->a;
 	int rc;
 
-	if (a->state.cgroup) {
-		b->cgroups = cgroup_hold();
-		rc = cgroup_enter(a->state.cgroup, a->spec, a->memory, e);
+	if (a->cgroup.version) {
+		cgroup_hold(&b->cgroups, &a->cgroup);
+		rc = cgroup_enter(&a->cgroup, a->state.id, &a->limits, e);
 		if (rc < 0)
 			return rc;
 	}
 	rc = enter_network(a->spec, e);
+	if (rc == 0 && b->fds.own >= 0)
+		forward_listen(b->fds.forward);
 	if (rc == 0 && unshare(CLONE_NEWNS) < 0)
 		rc = err_sys(e, -errno, "making a mount namespace");
 	return rc;
@@ -183,8 +219,12 @@ static int find_entry(struct birth *b, struct err *e)
 {
 	const struct spec *s = b->a->spec;
 	struct json_object *args = json_at(s->root, "process.args");
-	const char *arg0 = json_object_get_string(json_object_array_get_idx(args, 0));
+	const char *arg0;
 	int rc;
+
+	if (!args)
+		return 0;
+	arg0 = json_object_get_string(json_object_array_get_idx(args, 0));
 
 	if (arg0[0] == '/' && mounts_is_guests(s, arg0))
 		return 0;
@@ -210,24 +250,36 @@ static int build_tree(struct birth *b, struct err *e)
 	return rc;
 }
 
+/*
+ * With a pty its slave is stdin and stdout and tells us of its size; what the CLI was started with
+ * is the engine's, which waits for the end of it.
+ */
+static int take_terminal(struct birth *b, struct err *e)
+{
+	struct sandbox_args *a = b->a;
+	auto_fd null = -1;
+
+	if (a->tty_fd < 0)
+		return 0;
+	if (a->tty_own && ioctl(a->tty_fd, TIOCSCTTY, 0) < 0)
+		return err_sys(e, -errno, "terminal: taking control of it");
+	null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (null < 0)
+		return err_sys(e, -errno, "/dev/null");
+	for (int i = a->tty_own ? 0 : 2; i < 3; i++)
+		if (dup2(null, i) < 0)
+			return err_sys(e, -errno, "/dev/null");
+	return 0;
+}
+
 static int block_signals(struct birth *b, struct err *e)
 {
-	sigset_t set;
+	/* The C library's pipes and the vCPUs' kick are no message for the loop. */
+	const int open[] = {SIGPIPE, VCPU_SIGNAL};
 
-	/* What nobody can catch, faults of our own, the C library's two, and the vCPUs' kick. */
-	(void)sigfillset(&set);
-	(void)sigdelset(&set, SIGSEGV);
-	(void)sigdelset(&set, SIGBUS);
-	(void)sigdelset(&set, SIGFPE);
-	(void)sigdelset(&set, SIGILL);
-	(void)sigdelset(&set, SIGSYS);
-	(void)sigdelset(&set, SIGPIPE);
-	(void)sigdelset(&set, VCPU_SIGNAL);
 	(void)signal(SIGPIPE, SIG_IGN);
-	if (sigprocmask(SIG_SETMASK, &set, NULL) < 0)
-		return err_sys(e, -errno, "signal mask");
-	b->fds.signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	return b->fds.signals < 0 ? err_sys(e, -errno, "signalfd") : 0;
+	b->fds.signals = sigfd_open(open, ARRAY_LEN(open), e);
+	return MIN(b->fds.signals, 0);
 }
 
 static int by_number(const void *a, const void *b)
@@ -255,9 +307,12 @@ static int close_others(int *keep, size_t cnt)
 static int close_all_but_ours(struct birth *b, struct err *e)
 {
 	struct sandbox_args *a = b->a;
-	int keep[] = {b->fds.kvm,     b->fds.proc,	   b->fds.listen,     b->fds.state_dir,
-		      b->fds.signals, b->root_dir,	   b->cgroups,	      a->chan,
-		      a->log_fd,      a->assets.kernel_fd, a->assets.image_fd};
+	int keep[15 + FORWARD_FDS + DISKS_MAX + CGROUP_DIRS_MAX] = {
+	    b->fds.kvm,		 b->fds.proc,	     b->fds.listen, b->fds.state_dir,
+	    b->fds.signals,	 b->root_dir,	     a->chan,	    a->log_fd,
+	    a->assets.kernel_fd, a->assets.image_fd, a->tty_fd,	    a->assets.initrd_fd,
+	    b->fds.tun,		 b->fds.dev,	     b->fds.own};
+	size_t cnt = 15;
 	struct rlimit files = {.rlim_cur = NOFILE_MAX, .rlim_max = NOFILE_MAX};
 	struct rlimit none = {0};
 	int rc;
@@ -269,7 +324,13 @@ static int close_all_but_ours(struct birth *b, struct err *e)
 	/* A core of this process would have the guest's memory in it. */
 	(void)setrlimit(RLIMIT_CORE, &none);
 	(void)prctl(PR_SET_DUMPABLE, 0);
-	rc = close_others(keep, ARRAY_LEN(keep));
+	for (unsigned i = 0; i < a->disks.cnt; i++)
+		keep[cnt++] = a->disks.v[i].fd;
+	for (unsigned i = 0; i < b->cgroups.cnt; i++)
+		keep[cnt++] = b->cgroups.fd[i];
+	for (unsigned i = 0; i < FORWARD_FDS; i++)
+		keep[cnt++] = b->fds.forward[i];
+	rc = close_others(keep, cnt);
 	if (rc < 0)
 		return err_sys(e, rc, "closing descriptors");
 	(void)umask(0); /* the modes of the container's files are the container's */
@@ -302,7 +363,9 @@ static int be_born(struct birth *b, struct box **ret, struct err *e)
 	rc = state_save(b->fds.state_dir, &a->state); /* from here on delete finds us */
 	if (rc < 0)
 		return err_sys(e, rc, "writing " STATE_FILE);
-	rc = enter_namespaces(b, e);
+	rc = take_terminal(b, e);
+	if (rc == 0)
+		rc = enter_namespaces(b, e);
 	if (rc < 0)
 		return rc;
 	if (say(a->chan, SAY_BORN) < 0)
@@ -316,6 +379,8 @@ static int be_born(struct birth *b, struct box **ret, struct err *e)
 		rc = block_signals(b, e);
 	if (rc == 0)
 		rc = close_all_but_ours(b, e);
+	if (rc == 0) /* the last moment when everything can be undone from here */
+		rc = attended(a->chan, e);
 	if (rc == 0)
 		rc = box_new(ret, a, &b->fds, e);
 	if (rc == 0)
@@ -327,14 +392,17 @@ static int be_born(struct birth *b, struct box **ret, struct err *e)
 	return rc;
 }
 
-/* Nothing stays of a container that was never committed. */
+/*
+ * Nothing stays of a container that was never committed; but where the cgroup cannot be removed from
+ * here, what is known of it stays for its CLI, or for `husk delete --force` when that has gone.
+ */
 static void undo(struct birth *b)
 {
 	struct sandbox_args *a = b->a;
 	struct stat st;
 
-	if (b->cgroups >= 0)
-		cgroup_undo(b->cgroups, a->state.cgroup, a->state.cgroup_keep);
+	if (cgroup_undo(&b->cgroups, &a->cgroup) < 0)
+		return;
 	/* Deleted by somebody, its name may be another's already. */
 	if (b->root_dir >= 0 && fstat(b->fds.state_dir, &st) == 0 && st.st_nlink > 0)
 		(void)state_remove_dir(b->root_dir, a->state.id);
@@ -342,13 +410,19 @@ static void undo(struct birth *b)
 
 int sandbox_main(struct sandbox_args *a)
 {
-	struct birth b = {
-	    .a = a,
-	    .fds = {.kvm = -1, .proc = -1, .listen = -1, .state_dir = -1, .signals = -1},
-	    .root_dir = -1,
-	    .cgroups = -1,
-	    .tree = -1,
-	    .status = 1};
+	struct birth b = {.a = a,
+			  .fds = {.kvm = -1,
+				  .proc = -1,
+				  .tun = -1,
+				  .dev = -1,
+				  .own = -1,
+				  .forward = {-1, -1},
+				  .listen = -1,
+				  .state_dir = -1,
+				  .signals = -1},
+			  .root_dir = -1,
+			  .tree = -1,
+			  .status = 1};
 	struct log_config log = *log_current();
 	struct box *box = NULL;
 	struct err e = {0};
@@ -373,8 +447,9 @@ int sandbox_main(struct sandbox_args *a)
 	fd_close(&a->chan);
 	fd_close(&a->assets.kernel_fd); /* copied and mapped */
 	fd_close(&a->assets.image_fd);
+	fd_close(&a->assets.initrd_fd);
 	fd_close(&b.root_dir);
-	fd_close(&b.cgroups);
+	cgroup_let_go(&b.cgroups);
 	rc = box_run(box);
 	box_free(box);
 	return rc;

@@ -3,6 +3,9 @@
 #include "runtime/seccomp.h"
 
 #include <errno.h>
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <seccomp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +26,10 @@ const char *const seccomp_operator_names[] = {"SCMP_CMP_NE",	    "SCMP_CMP_LT", 
 					      "SCMP_CMP_MASKED_EQ", NULL};
 const char *const seccomp_arch_names[] = {"SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32",
 					  NULL};
+
+const char *const seccomp_flag_names[] = {
+    "SECCOMP_FILTER_FLAG_TSYNC", "SECCOMP_FILTER_FLAG_SPEC_ALLOW", "SECCOMP_FILTER_FLAG_LOG",
+    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV", NULL};
 
 static const uint32_t arch_tokens[] = {SCMP_ARCH_X86_64, SCMP_ARCH_X86, SCMP_ARCH_X32};
 static const enum scmp_compare operators[] = {SCMP_CMP_NE,	 SCMP_CMP_LT, SCMP_CMP_LE,
@@ -157,6 +164,87 @@ static int add_rule(scmp_filter_ctx c, struct json_object *rule, uint32_t def, s
 	return 0;
 }
 
+/*
+ * A profile knows the system calls of its day. One that is newer than all that it names gets ENOSYS
+ * instead of the profile's default error, as under runc: C libraries try new calls first and go back
+ * to old ones on ENOSYS alone. In front of the program, for each architecture:
+ *
+ *	if arch == ARCH and nr > newest and nr is not x32's: return ENOSYS
+ */
+#define X32_BIT 0x40000000u
+
+struct newest {
+	int native, i386; /* -1 = no rule names a call */
+};
+
+static void note_newest(struct newest *n, struct json_object *rules)
+{
+	*n = (struct newest){-1, -1};
+	for (size_t i = 0; rules && i < json_object_array_length(rules); i++) {
+		struct json_object *names = json_at(json_object_array_get_idx(rules, i), "names");
+
+		for (size_t k = 0; k < json_object_array_length(names); k++) {
+			const char *name =
+			    json_object_get_string(json_object_array_get_idx(names, k));
+
+			n->native = MAX(n->native,
+					seccomp_syscall_resolve_name_arch(SCMP_ARCH_X86_64, name));
+			n->i386 =
+			    MAX(n->i386, seccomp_syscall_resolve_name_arch(SCMP_ARCH_X86, name));
+		}
+	}
+}
+
+static size_t emit_arch(struct sock_filter *out, uint32_t arch, int newest)
+{
+	const struct sock_filter f[] = {
+	    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch)),
+	    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, arch, 0, 4),
+	    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+	    BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, X32_BIT, 2, 0),
+	    BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, (uint32_t)newest, 0, 1),
+	    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
+	};
+
+	if (newest < 0)
+		return 0;
+	memcpy(out, f, sizeof(f));
+	return ARRAY_LEN(f);
+}
+
+/* Takes *prog over and gives another; @def is the profile's default action. */
+static int add_stub(void **prog, size_t *len, const struct newest *n, uint32_t def, struct err *e)
+{
+	struct sock_filter stub[16], *both;
+	size_t cnt = 0, bytes;
+
+	if ((def & 0xffff0000u) != (SCMP_ACT_ERRNO(0) & 0xffff0000u) || (def & 0xffff) == ENOSYS)
+		return 0;
+	cnt += emit_arch(stub + cnt, AUDIT_ARCH_X86_64, n->native);
+	cnt += emit_arch(stub + cnt, AUDIT_ARCH_I386, n->i386);
+	bytes = cnt * sizeof(*stub);
+	both = malloc(bytes + *len);
+	if (!both)
+		return err_set(e, -ENOMEM, WHAT ": out of memory");
+	memcpy(both, stub, bytes);
+	memcpy((char *)both + bytes, *prog, *len);
+	free(*prog);
+	*prog = both;
+	*len += bytes;
+	return 0;
+}
+
+static int check_flags(struct json_object *flags, struct err *e)
+{
+	for (size_t i = 0; flags && i < json_object_array_length(flags); i++) {
+		const char *name = json_object_get_string(json_object_array_get_idx(flags, i));
+
+		if (name_index(seccomp_flag_names, name) < 0)
+			return err_set(e, -EINVAL, WHAT ".flags: '%s' is unknown", name);
+	}
+	return 0;
+}
+
 static int export(scmp_filter_ctx c, void **ret, size_t *ret_len, struct err *e)
 {
 	auto_fd fd = memfd_create("seccomp", MFD_CLOEXEC);
@@ -181,8 +269,12 @@ int seccomp_compile(struct json_object *s, void **ret, size_t *ret_len, struct e
 {
 	CLEANUP(ctx_release) scmp_filter_ctx c = NULL;
 	struct json_object *rules = json_at(s, "syscalls");
+	struct newest newest;
 	uint32_t def;
-	int rc;
+	int rc = check_flags(json_at(s, "flags"), e);
+
+	if (rc < 0)
+		return rc;
 
 	if (json_at(s, "listenerPath"))
 		return err_set(e, -ENOTSUP, WHAT ".listenerPath: not supported");
@@ -199,5 +291,14 @@ int seccomp_compile(struct json_object *s, void **ret, size_t *ret_len, struct e
 	rc = add_archs(c, json_at(s, "architectures"), e);
 	for (size_t i = 0; rc == 0 && rules && i < json_object_array_length(rules); i++)
 		rc = add_rule(c, json_object_array_get_idx(rules, i), def, e);
-	return rc < 0 ? rc : export(c, ret, ret_len, e);
+	rc = rc ? rc : export(c, ret, ret_len, e);
+	if (rc < 0)
+		return rc;
+	note_newest(&newest, rules);
+	rc = add_stub(ret, ret_len, &newest, def, e);
+	if (rc < 0) {
+		free(*ret);
+		*ret = NULL;
+	}
+	return rc;
 }

@@ -23,5 +23,6 @@ int seccomp_compile(struct json_object *seccomp, void **ret, size_t *ret_len,
 extern const char *const seccomp_action_names[];
 extern const char *const seccomp_operator_names[];
 extern const char *const seccomp_arch_names[];
+extern const char *const seccomp_flag_names[];
 
 #endif

@@ -14,15 +14,18 @@
 
 #include "base/fd.h"
 
-static const char *const status_names[] = {"creating", "created", "running", "stopped"};
+static const char *const status_names[] = {"creating", "created", "running", "paused", "stopped"};
 
 static const struct json_rule rules[] = {
     {"id", JSON_STR, true},	      {"ociVersion", JSON_STR, true},
     {"bundle", JSON_STR, true},	      {"rootfs", JSON_STR, true},
     {"status", JSON_STR, true},	      {"pid", JSON_U32, true},
     {"startTime", JSON_U64, true},    {"created", JSON_STR, true},
-    {"annotations", JSON_MAP, false}, {"cgroup", JSON_STR, false},
-    {"cgroupKeep", JSON_STR, false},  {"exitStatus", JSON_I64, true},
+    {"annotations", JSON_MAP, false}, {"cgroup", JSON_OBJ, false},
+    {"exitStatus", JSON_I64, true},   {"vm", JSON_OBJ, false},
+    {"vm.memory", JSON_U64, true},    {"vm.memoryMax", JSON_U64, true},
+    {"vm.guest", JSON_U64, true},     {"vm.host", JSON_U64, true},
+    {"vm.vcpus", JSON_U32, true},     {"vm.vcpusMax", JSON_U32, true},
 };
 
 static char *dup_or_null(const char *s)
@@ -36,8 +39,7 @@ void state_free(struct state *s)
 	free(s->bundle);
 	free(s->rootfs);
 	free(s->version);
-	free(s->cgroup);
-	free(s->cgroup_keep);
+	json_put_ptr(&s->cgroup);
 	json_put_ptr(&s->annotations);
 	memset(s, 0, sizeof(*s));
 }
@@ -53,8 +55,7 @@ int state_dup(struct state **ret, const struct state *s)
 	d->bundle = dup_or_null(s->bundle);
 	d->rootfs = dup_or_null(s->rootfs);
 	d->version = dup_or_null(s->version);
-	d->cgroup = dup_or_null(s->cgroup);
-	d->cgroup_keep = dup_or_null(s->cgroup_keep);
+	d->cgroup = s->cgroup ? json_object_get(s->cgroup) : NULL;
 	d->annotations = s->annotations ? json_object_get(s->annotations) : NULL;
 	*ret = d;
 	return d->id && d->bundle && d->rootfs && d->version ? 0 : -ENOMEM;
@@ -125,6 +126,27 @@ int state_check_free(const char *root, const char *id, struct err *e)
 	return 0;
 }
 
+/* 1 when nothing is in it, 0 when something is, -errno. */
+static int is_empty(int dir)
+{
+	int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *de;
+	int empty = 1;
+
+	if (!d) {
+		int rc = -errno;
+
+		fd_close(&fd);
+		return rc;
+	}
+	while (empty == 1 && (de = readdir(d)))
+		if (strcmp(de->d_name, ".") != 0 && strcmp(de->d_name, "..") != 0)
+			empty = 0;
+	(void)closedir(d);
+	return empty;
+}
+
 int state_make_dir(const char *root, const char *id, int *ret_dir, struct err *e)
 {
 	auto_fd rootfd = -1;
@@ -146,14 +168,26 @@ int state_make_dir(const char *root, const char *id, int *ret_dir, struct err *e
 	rc = fchmodat(rootfd, id, 0700, 0) < 0 ? -errno : 0;
 	if (rc == 0)
 		dir = openat(rootfd, id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (dir < 0 && (errno == ENOENT || errno == ESTALE))
+		return err_set(e, -ECANCELED, "container '%s' was deleted while it was made", id);
 	if (dir < 0) {
 		rc = err_sys(e, -errno, "opening %s/%s", root, id);
 		(void)unlinkat(rootfd, id, AT_REMOVEDIR);
 		return rc;
 	}
 	rc = state_lock(dir, id, e);
+	if (rc == -ENOENT)
+		return err_set(e, -ECANCELED, "container '%s' was deleted while it was made", id);
+	/*
+	 * Between mkdirat() and openat() somebody may have deleted it and somebody else made it again:
+	 * whoever holds the lock while nothing is in it owns it.
+	 */
+	if (rc == 0)
+		rc = is_empty(dir);
+	if (rc == 0)
+		return id_taken(id, e);
 	if (rc < 0)
-		return rc;
+		return e->code ? rc : err_sys(e, rc, "opening %s/%s", root, id);
 	*ret_dir = fd_take(&dir);
 	return 0;
 }
@@ -218,10 +252,57 @@ int state_remove_dir(int rootdir, const char *id)
 	return unlinkat(rootdir, id, AT_REMOVEDIR) < 0 && errno != ENOENT ? -errno : 0;
 }
 
+static void add_size(struct json_object *o, const struct sizing *size)
+{
+	struct json_object *vm = json_object_new_object();
+
+	json_add_i64(vm, "memory", (int64_t)size->memory);
+	json_add_i64(vm, "memoryMax", (int64_t)size->memory_max);
+	json_add_i64(vm, "guest", (int64_t)size->guest);
+	json_add_i64(vm, "host", (int64_t)size->host);
+	json_add_i64(vm, "vcpus", size->cpus);
+	json_add_i64(vm, "vcpusMax", size->cpus_max);
+	(void)json_object_object_add(o, "vm", vm);
+}
+
+static void read_size(struct json_object *o, struct sizing *ret)
+{
+	ret->memory = (uint64_t)json_i64(o, "vm.memory", 0);
+	ret->memory_max = (uint64_t)json_i64(o, "vm.memoryMax", 0);
+	ret->guest = (uint64_t)json_i64(o, "vm.guest", 0);
+	ret->host = (uint64_t)json_i64(o, "vm.host", 0);
+	ret->cpus = (unsigned)json_i64(o, "vm.vcpus", 0);
+	ret->cpus_max = (unsigned)json_i64(o, "vm.vcpusMax", 0);
+}
+
+/*
+ * For a file system without room for a second file: over the first one, whose room is there. Who
+ * reads it in that moment may find it torn, which is better than finding it wrong for ever. Blanks at
+ * the end of JSON mean nothing.
+ */
+static int overwrite(int dir, const char *text, size_t len)
+{
+	auto_fd fd = openat(dir, STATE_FILE, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+	auto_free char *buf = NULL;
+	struct stat st;
+	size_t whole;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	whole = MAX(len, (size_t)st.st_size);
+	buf = malloc(whole);
+	if (!buf)
+		return -ENOMEM;
+	memset(buf, ' ', whole);
+	memcpy(buf, text, len);
+	return fd_write_full(fd, buf, whole);
+}
+
 int state_save(int dir, const struct state *s)
 {
 	auto_json o = json_object_new_object();
 	const char *text;
+	int rc;
 
 	if (!o)
 		return -ENOMEM;
@@ -233,13 +314,17 @@ int state_save(int dir, const struct state *s)
 	json_add_i64(o, "pid", s->pid);
 	json_add_i64(o, "startTime", (int64_t)s->start_time);
 	json_add_str(o, "created", s->created);
-	json_add_str(o, "cgroup", s->cgroup);
-	json_add_str(o, "cgroupKeep", s->cgroup_keep);
+	if (s->cgroup)
+		(void)json_object_object_add(o, "cgroup", json_object_get(s->cgroup));
+	add_size(o, &s->size);
 	json_add_i64(o, "exitStatus", s->exit_status);
 	if (s->annotations)
 		(void)json_object_object_add(o, "annotations", json_object_get(s->annotations));
 	text = json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN);
-	return text ? fd_replace_file(dir, STATE_FILE, text, strlen(text), 0600) : -ENOMEM;
+	rc = text ? fd_replace_file(dir, STATE_FILE, text, strlen(text), 0600) : -ENOMEM;
+	if ((rc == -ENOSPC || rc == -EDQUOT) && overwrite(dir, text, strlen(text)) == 0)
+		return 0;
+	return rc;
 }
 
 int state_load(int dir, struct state *ret, struct err *e)
@@ -270,8 +355,8 @@ int state_load(int dir, struct state *ret, struct err *e)
 	ret->bundle = dup_or_null(json_str(o, "bundle", ""));
 	ret->rootfs = dup_or_null(json_str(o, "rootfs", ""));
 	ret->version = dup_or_null(json_str(o, "ociVersion", ""));
-	ret->cgroup = dup_or_null(json_str(o, "cgroup", NULL));
-	ret->cgroup_keep = dup_or_null(json_str(o, "cgroupKeep", NULL));
+	ret->cgroup = json_object_get(json_at(o, "cgroup"));
+	read_size(o, &ret->size);
 	ret->pid = (pid_t)json_i64(o, "pid", 0);
 	ret->start_time = (uint64_t)json_i64(o, "startTime", 0);
 	ret->exit_status = (int)json_i64(o, "exitStatus", -1);
@@ -303,20 +388,35 @@ struct json_object *state_to_json(const struct state *s, enum state_status statu
 	return o;
 }
 
+/* /proc/PID/stat from its third field on, the letter of the state; NULL: no such process. */
+static char *stat_of(pid_t pid, char **ret_text)
+{
+	char path[32], *p;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	if (pid <= 0 || fd_read_file(AT_FDCWD, path, 4096, ret_text, NULL) < 0)
+		return NULL;
+	/* "pid (comm) S …": comm may have anything in it, so from its last parenthesis. */
+	p = strrchr(*ret_text, ')');
+	return p && p[1] == ' ' && p[2] ? p + 2 : NULL;
+}
+
+bool state_is_halted(const struct state *s)
+{
+	auto_free char *text = NULL;
+	const char *p = stat_of(s->pid, &text);
+
+	return p && (*p == 'T' || *p == 't');
+}
+
 uint64_t state_start_time(pid_t pid)
 {
 	auto_free char *text = NULL;
 	unsigned long long v = 0;
-	char path[32], *p;
+	char *p = stat_of(pid, &text);
 
-	(void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	if (pid <= 0 || fd_read_file(AT_FDCWD, path, 4096, &text, NULL) < 0)
+	if (!p || *p == 'Z' || *p == 'X')
 		return 0;
-	/* "pid (comm) S …": comm may have anything in it, so from its last parenthesis. */
-	p = strrchr(text, ')');
-	if (!p || p[1] != ' ' || p[2] == 'Z' || p[2] == 'X')
-		return 0;
-	p += 2;
 	for (int field = 3; field < 22 && p; field++) {
 		p = strchr(p, ' ');
 		if (p)

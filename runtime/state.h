@@ -19,24 +19,25 @@
 #include <sys/types.h>
 #include "base/err.h"
 #include "runtime/json.h"
+#include "runtime/sizing.h"
 
 #define STATE_ROOT "/run/husk"
 #define STATE_FILE "state.json"
 #define STATE_SPEC "config.json"
 #define STATE_SOCK "husk.sock"
 
-enum state_status { STATE_CREATING, STATE_CREATED, STATE_RUNNING, STATE_STOPPED };
+enum state_status { STATE_CREATING, STATE_CREATED, STATE_RUNNING, STATE_PAUSED, STATE_STOPPED };
 
 struct state {
 	char *id, *bundle, *rootfs, *version;
 	struct json_object *annotations; /* NULL = none */
 	enum state_status status;
-	pid_t pid;	     /* the sandbox process; 0 = never made */
-	uint64_t start_time; /* field 22 of its /proc/PID/stat */
-	char created[40];    /* RFC 3339 */
-	char *cgroup;	     /* absolute path of its cgroup; NULL = none of its own */
-	char *cgroup_keep;   /* its deepest ancestor that was there before */
-	int exit_status;     /* when stopped in an orderly way; -1 = unknown */
+	pid_t pid;		    /* the sandbox process; 0 = never made */
+	uint64_t start_time;	    /* field 22 of its /proc/PID/stat */
+	char created[40];	    /* RFC 3339 */
+	struct json_object *cgroup; /* cgroup_from_json(); NULL = none of its own */
+	struct sizing size;	    /* of the VM at boot; all 0 = not known yet */
+	int exit_status;	    /* when stopped in an orderly way; -1 = unknown */
 };
 
 void state_free(struct state *s);
@@ -76,5 +77,6 @@ struct json_object *state_to_json(const struct state *s, enum state_status statu
 /* Field 22 of /proc/PID/stat; 0 when there is no such process or it is a zombie. */
 uint64_t state_start_time(pid_t pid);
 bool state_alive(const struct state *s);
+bool state_is_halted(const struct state *s); /* its process is stopped, by SIGSTOP or a debugger */
 
 #endif

@@ -68,49 +68,73 @@ static int stream_fd_no(const struct stream_fd *s)
 	return s->mine >= 0 ? s->mine : s->fd;
 }
 
+/* ---- what a source and a sink have in common ------------------------------------------------- */
+
+/* A descriptor on the loop. Ended by its owner, it stays until nothing that uses it is on the stack or in the ring. */
+struct port {
+	struct loop *loop;
+	struct stream_fd io;
+	struct loop_op op;
+	unsigned inside; /* calls of its owner's ops on the stack */
+	bool ended;
+	void (*gone)(struct port *p); /* frees it */
+};
+
+static void port_leave(struct port *p)
+{
+	if (--p->inside == 0 && p->ended && !p->op.busy)
+		p->gone(p);
+}
+
+static void port_poll(struct port *p, short events)
+{
+	if (!p->op.busy)
+		loop_poll(p->loop, &p->op, stream_fd_no(&p->io), events);
+}
+
+/* The owner hears nothing more; the descriptor goes now, the memory when it can. */
+static void port_end(struct port *p)
+{
+	p->ended = true;
+	if (!p->op.busy && !p->inside) {
+		p->gone(p);
+		return;
+	}
+	if (p->op.busy)
+		loop_cancel(p->loop, &p->op); /* its end frees it */
+	stream_fd_close(&p->io);
+}
+
 /* ---- source ---------------------------------------------------------------------------------- */
 
 struct source {
-	struct loop *loop;
-	struct stream_fd in;
-	const struct source_ops *ops; /* NULL = ended */
+	struct port port;
+	const struct source_ops *ops;
 	void *ctx;
-	struct loop_op op;
-	unsigned inside; /* calls of ops on the stack: its memory stays */
 	uint8_t data[CHUNK];
 	size_t off, len;
 };
 
-static void source_gone(struct source *s)
+static void source_gone(struct port *p)
 {
-	stream_fd_close(&s->in);
+	struct source *s = container_of(p, struct source, port);
+
+	stream_fd_close(&p->io);
 	free(s);
-}
-
-static void source_leave(struct source *s)
-{
-	if (--s->inside == 0 && !s->ops && !s->op.busy)
-		source_gone(s);
-}
-
-static void source_poll(struct source *s)
-{
-	if (!s->op.busy)
-		loop_poll(s->loop, &s->op, stream_fd_no(&s->in), POLLIN);
 }
 
 /* Hands on what was read, and asks for more when all of it is gone. */
 static void source_push(struct source *s)
 {
-	while (s->ops && s->off < s->len) {
+	while (!s->port.ended && s->off < s->len) {
 		size_t n = s->ops->take(s->ctx, s->data + s->off, s->len - s->off);
 
 		if (n == 0)
 			return;
 		s->off += n;
 	}
-	if (s->ops)
-		source_poll(s);
+	if (!s->port.ended)
+		port_poll(&s->port, POLLIN);
 }
 
 static void source_read(struct source *s, int res)
@@ -121,12 +145,12 @@ static void source_read(struct source *s, int res)
 		s->ops->eof(s->ctx);
 		return;
 	}
-	if (s->in.access == ACCESS_SOCKET)
-		n = recv(s->in.fd, s->data, sizeof(s->data), MSG_DONTWAIT);
+	if (s->port.io.access == ACCESS_SOCKET)
+		n = recv(s->port.io.fd, s->data, sizeof(s->data), MSG_DONTWAIT);
 	else
-		n = read(stream_fd_no(&s->in), s->data, sizeof(s->data));
+		n = read(stream_fd_no(&s->port.io), s->data, sizeof(s->data));
 	if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
-		source_poll(s);
+		port_poll(&s->port, POLLIN);
 		return;
 	}
 	/* A pty whose other end is gone says EIO: the end, too. */
@@ -141,16 +165,16 @@ static void source_read(struct source *s, int res)
 
 static void source_ready(struct loop_op *op, int res, unsigned flags)
 {
-	struct source *s = container_of(op, struct source, op);
+	struct source *s = container_of(op, struct source, port.op);
 
 	(void)flags;
-	if (!s->ops) {
-		source_gone(s);
+	if (s->port.ended) {
+		s->port.gone(&s->port);
 		return;
 	}
-	s->inside++;
+	s->port.inside++;
 	source_read(s, res);
-	source_leave(s);
+	port_leave(&s->port);
 }
 
 struct source *source_new(struct loop *l, int fd, int proc_fd, const struct source_ops *ops,
@@ -162,93 +186,70 @@ struct source *source_new(struct loop *l, int fd, int proc_fd, const struct sour
 		(void)close(fd);
 		return NULL;
 	}
-	s->loop = l;
+	s->port = (struct port){
+	    .loop = l, .op = {.done = source_ready, .what = "stdin"}, .gone = source_gone};
 	s->ops = ops;
 	s->ctx = ctx;
-	s->inside = 0;
 	s->off = s->len = 0;
-	s->op = (struct loop_op){.done = source_ready, .what = "stdin"};
-	stream_fd_open(&s->in, fd, proc_fd, O_RDONLY);
+	stream_fd_open(&s->port.io, fd, proc_fd, O_RDONLY);
 	return s;
 }
 
 void source_start(struct source *s)
 {
-	source_poll(s);
+	port_poll(&s->port, POLLIN);
 }
 
 void source_resume(struct source *s)
 {
 	if (s->off == s->len)
 		return;
-	s->inside++;
+	s->port.inside++;
 	source_push(s);
-	source_leave(s);
+	port_leave(&s->port);
 }
 
 void source_end(struct source *s)
 {
-	if (!s)
-		return;
-	s->ops = NULL;
-	if (s->op.busy) {
-		loop_cancel(s->loop, &s->op); /* its end frees it; the descriptor goes now */
-		stream_fd_close(&s->in);
-	} else if (s->inside) {
-		stream_fd_close(&s->in);
-	} else {
-		source_gone(s);
-	}
+	if (s)
+		port_end(&s->port);
 }
 
 /* ---- sink ------------------------------------------------------------------------------------ */
 
 struct sink {
-	struct loop *loop;
-	struct stream_fd out;
-	const struct sink_ops *ops; /* NULL = ended */
+	struct port port;
+	const struct sink_ops *ops;
 	void *ctx;
-	struct loop_op op;
-	unsigned inside; /* as in a source */
 	struct buf queue;
 	bool broken;
 };
 
-static void sink_gone(struct sink *s)
+static void sink_gone(struct port *p)
 {
-	stream_fd_close(&s->out);
+	struct sink *s = container_of(p, struct sink, port);
+
+	stream_fd_close(&p->io);
 	buf_free(&s->queue);
 	free(s);
-}
-
-static void sink_leave(struct sink *s)
-{
-	if (--s->inside == 0 && !s->ops && !s->op.busy)
-		sink_gone(s);
-}
-
-static void sink_poll(struct sink *s)
-{
-	if (!s->op.busy)
-		loop_poll(s->loop, &s->op, stream_fd_no(&s->out), POLLOUT);
 }
 
 /* As much as goes without waiting: bytes, 0 = not now, -errno. */
 static ssize_t sink_try(struct sink *s, const void *buf, size_t len, bool is_ready)
 {
-	struct pollfd p = {.fd = s->out.fd, .events = POLLOUT};
+	struct pollfd p = {.fd = s->port.io.fd, .events = POLLOUT};
 	ssize_t n;
 
-	if (s->out.access == ACCESS_READY) {
+	if (s->port.io.access == ACCESS_READY) {
 		/* A pipe that polls writable has room for PIPE_BUF bytes at least. */
 		if (!is_ready && poll(&p, 1, 0) <= 0)
 			return 0;
 		len = MIN(len, (size_t)PIPE_BUF);
 	}
 	do {
-		n = s->out.access == ACCESS_SOCKET
-			? send(s->out.fd, buf, len, MSG_DONTWAIT | MSG_NOSIGNAL)
-			: write(stream_fd_no(&s->out), buf, len);
+		n = s->port.io.access == ACCESS_SOCKET
+			? send(s->port.io.fd, buf, len, MSG_DONTWAIT | MSG_NOSIGNAL)
+			: write(stream_fd_no(&s->port.io), buf, len);
 	} while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return errno == EAGAIN ? 0 : -errno;
@@ -261,7 +262,7 @@ static void sink_break(struct sink *s)
 		return;
 	s->broken = true;
 	buf_reset(&s->queue);
-	if (s->ops)
+	if (!s->port.ended)
 		s->ops->broken(s->ctx);
 }
 
@@ -276,32 +277,32 @@ static void sink_drain(struct sink *s, bool is_ready)
 			break;
 		}
 		if (n == 0) {
-			sink_poll(s);
+			port_poll(&s->port, POLLOUT);
 			return;
 		}
 		buf_consume(&s->queue, (size_t)n);
 		s->ops->consumed(s->ctx, (size_t)n);
-		if (!s->ops)
+		if (s->port.ended)
 			return;
 	}
-	if (s->ops)
+	if (!s->port.ended)
 		s->ops->idle(s->ctx);
 }
 
 static void sink_ready(struct loop_op *op, int res, unsigned flags)
 {
-	struct sink *s = container_of(op, struct sink, op);
+	struct sink *s = container_of(op, struct sink, port.op);
 
 	(void)flags;
-	if (!s->ops) {
-		sink_gone(s);
+	if (s->port.ended) {
+		s->port.gone(&s->port);
 		return;
 	}
-	s->inside++;
+	s->port.inside++;
 	if (res < 0)
 		sink_break(s);
 	sink_drain(s, true);
-	sink_leave(s);
+	port_leave(&s->port);
 }
 
 struct sink *sink_new(struct loop *l, int fd, int proc_fd, const struct sink_ops *ops, void *ctx)
@@ -312,11 +313,11 @@ struct sink *sink_new(struct loop *l, int fd, int proc_fd, const struct sink_ops
 		(void)close(fd);
 		return NULL;
 	}
-	s->loop = l;
+	s->port = (struct port){
+	    .loop = l, .op = {.done = sink_ready, .what = "stdout or stderr"}, .gone = sink_gone};
 	s->ops = ops;
 	s->ctx = ctx;
-	s->op = (struct loop_op){.done = sink_ready, .what = "stdout or stderr"};
-	stream_fd_open(&s->out, fd, proc_fd, O_WRONLY);
+	stream_fd_open(&s->port.io, fd, proc_fd, O_WRONLY);
 	return s;
 }
 
@@ -333,7 +334,7 @@ static void sink_take(struct sink *s, const void *buf, size_t len)
 		p += n;
 		len -= (size_t)n;
 		s->ops->consumed(s->ctx, (size_t)n);
-		if (!s->ops)
+		if (s->port.ended)
 			return;
 	}
 	if (n < 0)
@@ -343,14 +344,14 @@ static void sink_take(struct sink *s, const void *buf, size_t len)
 	if (buf_append(&s->queue, p, len) < 0)
 		sink_break(s); /* bytes are missing: better none than others */
 	else
-		sink_poll(s);
+		port_poll(&s->port, POLLOUT);
 }
 
 void sink_write(struct sink *s, const void *buf, size_t len)
 {
-	s->inside++;
+	s->port.inside++;
 	sink_take(s, buf, len);
-	sink_leave(s);
+	port_leave(&s->port);
 }
 
 bool sink_is_idle(const struct sink *s)
@@ -362,22 +363,13 @@ void sink_discard(struct sink *s)
 {
 	if (!s)
 		return;
-	s->inside++;
+	s->port.inside++;
 	sink_break(s);
-	sink_leave(s);
+	port_leave(&s->port);
 }
 
 void sink_end(struct sink *s)
 {
-	if (!s)
-		return;
-	s->ops = NULL;
-	if (s->op.busy) {
-		loop_cancel(s->loop, &s->op);
-		stream_fd_close(&s->out);
-	} else if (s->inside) {
-		stream_fd_close(&s->out);
-	} else {
-		sink_gone(s);
-	}
+	if (s)
+		port_end(&s->port);
 }

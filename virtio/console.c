@@ -103,6 +103,7 @@ struct port {
 	/* The chain that output() has not taken wholly yet: at and cnt are what is left of its
 	 * spans. */
 	bool held, in_output, again;
+	uint32_t skip; /* bytes of the next chain that output() had taken before a snapshot */
 	struct vq_chain out;
 	struct iovec *at;
 	unsigned cnt;
@@ -330,6 +331,21 @@ static void ctl_out(struct vcon *vc)
 
 /* ---- guest to host --------------------------------------------------------------------------- */
 
+/* The first @n bytes of what is left have been taken. */
+static void port_advance(struct port *p, size_t n)
+{
+	p->left -= n;
+	while (p->cnt && n >= p->at->iov_len) {
+		n -= p->at->iov_len;
+		p->at++;
+		p->cnt--;
+	}
+	if (n) {
+		p->at->iov_base = (uint8_t *)p->at->iov_base + n;
+		p->at->iov_len -= n;
+	}
+}
+
 /* Hands the held chain on. True when it has been taken wholly. */
 static bool port_output(struct vcon *vc, struct port *p)
 {
@@ -345,16 +361,7 @@ static bool port_output(struct vcon *vc, struct port *p)
 		BUG_ON(n > p->left);
 		if (!vc->dev.running)
 			return false;
-		p->left -= n;
-		while (p->cnt && n >= p->at->iov_len) {
-			n -= p->at->iov_len;
-			p->at++;
-			p->cnt--;
-		}
-		if (n) {
-			p->at->iov_base = (uint8_t *)p->at->iov_base + n;
-			p->at->iov_len -= n;
-		}
+		port_advance(p, n);
 	} while (p->left && p->again); /* resumed before it returned */
 	return p->left == 0;
 }
@@ -379,6 +386,8 @@ static void port_out(struct vcon *vc, struct port *p)
 			p->at = p->iov;
 			p->cnt = p->out.out_cnt;
 			p->left = p->out.out_len;
+			port_advance(p, MIN((size_t)p->skip, p->left));
+			p->skip = 0;
 		}
 		if (!port_output(vc, p))
 			break;
@@ -428,7 +437,7 @@ size_t vcon_send(struct virtio_dev *dev, unsigned port, const void *buf, size_t 
 		if (rc < 0)
 			break;
 		if (rc == 0) {
-			if (vq_kicks_on(q))
+			if (p->cfg.drained ? vq_kicks_on_half(q) : vq_kicks_on(q))
 				continue;
 			break;
 		}
@@ -548,9 +557,81 @@ static void vcon_stop(struct virtio_dev *dev)
 		p->ready = false;
 		p->held = false;
 		p->left = 0;
+		p->skip = 0;
 		port_opened(p, false);
 	}
 	virtio_stopped(dev);
+}
+
+/* A chain of which a part has been taken goes back with a note how much. */
+static void vcon_freeze(struct virtio_dev *dev)
+{
+	struct vcon *vc = vcon_of(dev);
+
+	for (struct port *p = vc->port; p < vc->port + vc->cnt; p++) {
+		if (!p->held)
+			continue;
+		p->skip = (uint32_t)(p->out.out_len - p->left);
+		vq_unpop(out_q(vc, p), &p->out);
+		p->held = false;
+		p->left = 0;
+	}
+	virtio_quiet(dev);
+}
+
+struct port_wire {
+	le32_t pending, skip;
+	le16_t cols, rows;
+	uint8_t sized, ready, guest_open, zero;
+};
+_Static_assert(sizeof(struct port_wire) == 16, "no padding");
+
+static int vcon_save(struct virtio_dev *dev, struct buf *to, struct err *e)
+{
+	const struct vcon *vc = vcon_of(dev);
+	int rc = 0;
+
+	(void)e;
+	for (unsigned i = 0; rc == 0 && i < vc->cnt; i++) {
+		const struct port *p = &vc->port[i];
+		struct port_wire w = {.pending = le32_of(p->pending),
+				      .skip = le32_of(p->skip),
+				      .cols = le16_of(p->cols),
+				      .rows = le16_of(p->rows),
+				      .sized = p->sized,
+				      .ready = p->ready,
+				      .guest_open = p->guest_open};
+
+		rc = buf_append(to, &w, sizeof(w));
+	}
+	return rc;
+}
+
+static int vcon_load(struct virtio_dev *dev, const uint8_t *from, size_t len, struct err *e)
+{
+	struct vcon *vc = vcon_of(dev);
+
+	(void)e;
+	if (len != vc->cnt * sizeof(struct port_wire))
+		return -EPROTO;
+	for (unsigned i = 0; i < vc->cnt; i++) {
+		struct port *p = &vc->port[i];
+		struct port_wire w;
+
+		memcpy(&w, from + i * sizeof(w), sizeof(w));
+		p->pending |= le32_get(w.pending);
+		p->skip = le32_get(w.skip);
+		p->ready = w.ready;
+		if (!p->sized) { /* else the new side has said how large it is */
+			p->cols = le16_get(w.cols);
+			p->rows = le16_get(w.rows);
+			p->sized = w.sized;
+		} else if (p->ready) {
+			p->pending |= 1u << CTL_RESIZE;
+		}
+		port_opened(p, w.guest_open);
+	}
+	return 0;
 }
 
 static void vcon_free(struct virtio_dev *dev)
@@ -569,6 +650,10 @@ static const struct virtio_ops vcon_ops = {
     .start = vcon_start,
     .kick = vcon_kick,
     .stop = vcon_stop,
+    .freeze = vcon_freeze,
+    .save_version = 1,
+    .save = vcon_save,
+    .load = vcon_load,
     .free = vcon_free,
 };
 

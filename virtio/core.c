@@ -269,6 +269,7 @@ void virtio_stopped(struct virtio_dev *dev)
 	queues_stop(dev);
 	dev->running = false;
 	dev->stopping = false;
+	virtio_quiet(dev); /* whoever waits for it to stand still need not wait any more */
 	lock(dev);
 	reset = dev->resetting;
 	unlock(dev);
@@ -298,7 +299,7 @@ void virtio_kick(struct virtio_dev *dev, unsigned queue)
 {
 	struct vq *q;
 
-	if (queue >= dev->queue_cnt || !dev->running || dev->stopping || dev->broken)
+	if (queue >= dev->queue_cnt || !dev->running || dev->stopping || dev->broken || dev->frozen)
 		return;
 	q = &dev->vq[queue];
 	if (!q->live)

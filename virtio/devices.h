@@ -13,23 +13,118 @@
 /* ---- rng: entropy from getrandom(2), rate-limited ---------------------------------------------- */
 int rng_new(struct virtio_dev **ret, const char *name, struct err *e) MUST_CHECK;
 
+/* ---- balloon: memory that goes back to the host -------------------------------------------------- */
+/*
+ * Two ways. Free page reporting: the guest tells of free memory by itself and takes it again when it
+ * wants. Inflating: it is asked to give so much up. Either way the pages go back with madvise(2).
+ */
+struct balloon_config {
+	bool deflate_on_oom; /* a guest short of memory may take pages back without being asked */
+	bool stats;	     /* the statistics queue */
+	/* The guest has answered a request for statistics, or its balloon has another size. Optional;
+	 * loop thread, or a vCPU thread where there is no loop. */
+	void (*changed)(void *ctx);
+	void *ctx;
+};
+#define BALLOON_STAT_NONE UINT64_MAX /* the guest does not tell */
+struct balloon_stats {
+	uint64_t target, actual; /* bytes: asked for; what the guest has given up */
+	uint64_t reported;	 /* bytes that free page reporting has returned, summed up */
+	bool guest;		 /* the rest is known */
+	uint64_t taken_ns;	 /* clock_ns() when the guest told */
+	uint64_t swap_in, swap_out, major_faults, minor_faults;
+	uint64_t free, total, available, caches; /* bytes */
+};
+int balloon_new(struct virtio_dev **ret, const char *name, const struct balloon_config *cfg,
+		struct err *e) MUST_CHECK;
+/* How many bytes the guest is to give up; whole pages. Loop thread. */
+void balloon_set_target(struct virtio_dev *dev, uint64_t bytes);
+/* What is known now. Loop thread. */
+void balloon_stats(struct virtio_dev *dev, struct balloon_stats *ret);
+/* Asks the guest for newer statistics; changed() follows. False: its driver has none to give. */
+bool balloon_ask(struct virtio_dev *dev);
+
+/* ---- mem: memory that is added while the guest runs (virtio-mem) ----------------------------------- */
+struct vmem_config {
+	uint64_t gpa, len; /* the region, in multiples of VMEM_BLOCK */
+	/*
+	 * The guest may use the first @usable bytes of the region from now on: they are in the map when
+	 * this returns 0. Only grows. Loop thread.
+	 */
+	int (*grow)(void *ctx, uint64_t usable);
+	void (*changed)(void *ctx); /* another size is plugged; optional; loop thread */
+	void *ctx;
+};
+#define VMEM_BLOCK (2ull << 20)
+struct vmem_size {
+	uint64_t max, requested, plugged; /* bytes */
+};
+int vmem_new(struct virtio_dev **ret, const char *name, const struct vmem_config *cfg,
+	     struct err *e) MUST_CHECK;
+/* How much the guest is to have plugged: rounded up to VMEM_BLOCK; 0, -ERANGE or what grow() says. */
+int vmem_request_size(struct virtio_dev *dev, uint64_t bytes) MUST_CHECK;
+void vmem_size(struct virtio_dev *dev, struct vmem_size *ret);
+
 /* ---- blk: a raw image or block device on io_uring ---------------------------------------------- */
 struct blk_config {
-	int fd; /* opened O_RDWR, or O_RDONLY with readonly */
+	int fd; /* opened O_RDWR, or O_RDONLY with readonly; -1: a spare, empty until blk_attach() */
 	bool readonly;
 	const char *serial; /* at most 20 bytes; may be NULL */
+	unsigned queues;    /* 0 = 1; at most BLK_QUEUES_MAX */
 };
+#define BLK_QUEUES_MAX 8u
 int blk_new(struct virtio_dev **ret, const char *name, const struct blk_config *cfg,
 	    struct err *e) MUST_CHECK;
 
-/* ---- net: a tap ---------------------------------------------------------------------------------- */
+/*
+ * Gives a spare disk its image, which becomes the device's on failure too: the guest sees it grow. It
+ * cannot be told any more that it is read-only: writes to one fail. Loop thread.
+ */
+int blk_attach(struct virtio_dev *dev, int fd, bool readonly, struct err *e) MUST_CHECK;
+/*
+ * Grows the image to @bytes (0: takes the size that it has by now, larger or smaller) and tells the
+ * guest. Requests under way beyond a smaller end fail. Loop thread.
+ */
+int blk_resize(struct virtio_dev *dev, uint64_t bytes, struct err *e) MUST_CHECK;
+struct blk_info {
+	bool spare, was_spare; /* empty; was once */
+	bool readonly;
+	uint64_t bytes;
+};
+void blk_info(struct virtio_dev *dev, struct blk_info *ret);
+
+/* ---- net: a tap, or a stream socket ---------------------------------------------------------------- */
+#define NET_QUEUES_MAX 8u
+struct net_limit {
+	uint64_t bytes, packets; /* of frames, a second; 0 = no limit */
+	uint64_t burst_ns;	 /* how much at once: what comes in that time; 0 = NET_BURST_NS */
+};
+#define NET_BURST_NS UINT64_C(100000000)
+
 struct net_config {
-	int tap_fd; /* O_NONBLOCK, IFF_TAP | IFF_NO_PI | IFF_VNET_HDR, 12-byte header set */
+	/*
+	 * A tap, IFF_TAP | IFF_NO_PI | IFF_VNET_HDR: a descriptor for each pair of queues, with
+	 * IFF_MULTI_QUEUE when there are several. The driver says how many it uses, one to begin with;
+	 * the others are detached (TUNSETQUEUE), so the tap spreads packets over those in use only.
+	 */
+	int fd[NET_QUEUES_MAX];
+	unsigned queues; /* pairs; 0 = 1 */
+	bool stream; /* fd[0] is a connected SOCK_STREAM socket instead: frames with their length in
+			  * front, 32 bits big-endian, as passt speaks it; one pair, no offloads */
+	bool
+	    filter; /* the driver may ask for its own and for chosen addresses only (CTRL_RX); costs
+			  * a guest some exits whenever its addresses change */
 	uint8_t mac[6];
-	uint16_t mtu; /* 0 = not announced */
+	uint16_t mtu;		 /* 0 = not announced */
+	struct net_limit rx, tx; /* of all queues together; rx is into the guest */
 };
 int net_new(struct virtio_dev **ret, const char *name, const struct net_config *cfg,
 	    struct err *e) MUST_CHECK;
+/*
+ * Pulls the cable out or plugs it in: the driver hears of it (config interrupt), packets either way are
+ * dropped while it is out. -EPIPE: the other end has gone for good. Loop thread.
+ */
+int net_set_link(struct virtio_dev *dev, bool up) MUST_CHECK;
 
 /* ---- pmem: writable persistent memory whose flush is an fsync ------------------------------------ */
 struct pmem_config {
@@ -67,6 +162,7 @@ struct p9_config {
 	unsigned
 	    workers; /* threads for metadata; 0 = default. Without a pool; started when needed. */
 	struct p9_pool *pool; /* stays the caller's; NULL: threads of its own */
+	bool on_loop; /* what the kernel has cached is answered on the loop (openat2 there) */
 };
 /* Raises the soft limit of open files to the hard one. */
 int p9_new(struct virtio_dev **ret, const char *name, const struct p9_config *cfg,
@@ -98,6 +194,7 @@ struct vcon_port_ops {
 struct vcon_port_config {
 	const char *name; /* "husk.ctl": /sys/class/virtio-ports/.../name; NULL for a plain hvc */
 	bool console;	  /* an hvc */
+	bool drained;	  /* its reader in the guest always reads all: room is waited for in bulk */
 	const struct vcon_port_ops *ops;
 	void *ctx;
 };

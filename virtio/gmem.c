@@ -9,18 +9,32 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/mman.h>
 
-int gmem_add(struct gmem *m, uint64_t gpa, uint64_t len, void *host, bool readonly)
+#define HOST_PAGE 4096u
+
+/* May a region be there? @but is not in its way. */
+static int check_place(const struct gmem *m, const struct gmem_region *but, uint64_t gpa,
+		       uint64_t len)
 {
-	if (len == 0 || !host || len - 1 > UINT64_MAX - gpa)
+	if (len == 0 || len - 1 > UINT64_MAX - gpa)
 		return -EINVAL;
 	for (unsigned i = 0; i < m->cnt; i++) {
 		const struct gmem_region *r = &m->r[i];
 
 		/* Whichever starts first must end before the other one starts. */
-		if (gpa >= r->gpa ? gpa - r->gpa < r->len : r->gpa - gpa < len)
+		if (r != but && (gpa >= r->gpa ? gpa - r->gpa < r->len : r->gpa - gpa < len))
 			return -EINVAL;
 	}
+	return 0;
+}
+
+int gmem_add(struct gmem *m, uint64_t gpa, uint64_t len, void *host, bool readonly)
+{
+	int rc = host ? check_place(m, NULL, gpa, len) : -EINVAL;
+
+	if (rc < 0)
+		return rc;
 	if (m->cnt == GMEM_REGIONS_MAX)
 		return -ENOSPC;
 	m->r[m->cnt] =
@@ -28,6 +42,31 @@ int gmem_add(struct gmem *m, uint64_t gpa, uint64_t len, void *host, bool readon
 	/* A reader on another thread sees the entry whole or not at all. */
 	__atomic_store_n(&m->cnt, m->cnt + 1, __ATOMIC_RELEASE);
 	return 0;
+}
+
+int gmem_add_ram(struct gmem *m, uint64_t gpa, uint64_t len, void *host)
+{
+	int rc = gmem_add(m, gpa, len, host, false);
+
+	if (rc == 0)
+		m->r[m->cnt - 1].ram = true;
+	return rc;
+}
+
+int gmem_grow(struct gmem *m, uint64_t gpa, uint64_t len)
+{
+	for (unsigned i = 0; i < m->cnt; i++) {
+		struct gmem_region *r = &m->r[i];
+		int rc;
+
+		if (r->gpa != gpa || !r->ram)
+			continue;
+		rc = len < r->len ? -EINVAL : check_place(m, r, gpa, len);
+		if (rc == 0)
+			r->len = len;
+		return rc;
+	}
+	return -ENOENT;
 }
 
 /* The host run at @gpa, *@len trimmed to what is contiguous there; NULL when nothing is mapped. */
@@ -117,6 +156,64 @@ int gmem_iov(const struct gmem *m, uint64_t gpa, uint64_t len, bool writable, st
 	}
 	*cnt = n;
 	return 0;
+}
+
+/* ---- giving back --------------------------------------------------------------------------------
+ */
+
+/* The region whose memory @host is in, *@len trimmed to it; NULL when it is not RAM. */
+static const struct gmem_region *ram_of(const struct gmem *m, const uint8_t *host, uint64_t *len)
+{
+	for (unsigned i = 0; i < m->cnt; i++) {
+		const struct gmem_region *r = &m->r[i];
+		uint64_t off = (uint64_t)((uintptr_t)host - (uintptr_t)r->host);
+
+		if (off >= r->len)
+			continue;
+		*len = MIN(*len, r->len - off);
+		return r->ram ? r : NULL;
+	}
+	return NULL;
+}
+
+/* One span may be made of several regions, adjacent on the host. */
+static bool all_ram(const struct gmem *m, const struct iovec *span)
+{
+	uint64_t run;
+
+	for (uint64_t at = 0; at < span->iov_len; at += run) {
+		run = span->iov_len - at;
+		if (!ram_of(m, (uint8_t *)span->iov_base + at, &run))
+			return false;
+	}
+	return true;
+}
+
+int gmem_discard_span(const struct gmem *m, const struct iovec *span)
+{
+	uint8_t *host = span->iov_base;
+	size_t from = ALIGN_UP((uintptr_t)host, HOST_PAGE) - (uintptr_t)host;
+
+	if (!all_ram(m, span))
+		return -EFAULT;
+	if (span->iov_len <= from || span->iov_len - from < HOST_PAGE)
+		return 0;
+	return madvise(host + from, ALIGN_DOWN(span->iov_len - from, HOST_PAGE), MADV_DONTNEED) < 0
+		   ? -errno
+		   : 0;
+}
+
+int gmem_discard(const struct gmem *m, uint64_t gpa, uint64_t len)
+{
+	struct iovec span[GMEM_REGIONS_MAX];
+	unsigned cnt = 0;
+	int rc = gmem_iov(m, gpa, len, true, span, ARRAY_LEN(span), &cnt);
+
+	for (unsigned i = 0; rc == 0 && i < cnt; i++)
+		rc = all_ram(m, &span[i]) ? 0 : -EFAULT;
+	for (unsigned i = 0; rc == 0 && i < cnt; i++)
+		rc = gmem_discard_span(m, &span[i]);
+	return rc;
 }
 
 void *gmem_map(const struct gmem *m, uint64_t gpa, uint64_t len, uint64_t align, bool writable)

@@ -22,6 +22,7 @@ struct gmem_region {
 	uint64_t len;
 	uint8_t *host;
 	bool readonly; /* device writes are refused (pmem images) */
+	bool ram;      /* anonymous memory: its pages can be given back */
 };
 
 struct gmem {
@@ -34,6 +35,19 @@ struct gmem {
  * -EINVAL when empty, wrapping or overlapping, -ENOSPC when the table is full.
  */
 int gmem_add(struct gmem *m, uint64_t gpa, uint64_t len, void *host, bool readonly) MUST_CHECK;
+
+/* The same for the guest's RAM: private memory whose pages are zero until they are written. */
+int gmem_add_ram(struct gmem *m, uint64_t gpa, uint64_t len, void *host) MUST_CHECK;
+/* The RAM region at @gpa has @len bytes from now on, more than before. -ENOENT, or as gmem_add(). */
+int gmem_grow(struct gmem *m, uint64_t gpa, uint64_t len) MUST_CHECK;
+
+/*
+ * Gives the whole pages inside [gpa, gpa+len) back to the host: they read as zeros then, and cost
+ * nothing until they are written. -EFAULT when any byte is not RAM, and nothing has happened; else
+ * what madvise(2) says. gmem_discard_span(): the same for a span that gmem_iov() has made.
+ */
+int gmem_discard(const struct gmem *m, uint64_t gpa, uint64_t len) MUST_CHECK;
+int gmem_discard_span(const struct gmem *m, const struct iovec *span) MUST_CHECK;
 
 /* Copies, crossing regions. 0 or -EFAULT when any byte is not mapped (writes: or is read-only). */
 int gmem_read(const struct gmem *m, uint64_t gpa, void *dst, size_t len) MUST_CHECK;

@@ -23,9 +23,11 @@
  */
 #include "virtio/mmio.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "base/endian.h"
+#include "virtio/snap.h"
 
 /* virtio 1.2, table 4.1. */
 enum {
@@ -84,13 +86,14 @@ void vmmio_plug(struct vmmio *s, struct virtio_dev *dev, const struct gmem *mem,
 {
 	BUG_ON(s->dev);
 	virtio_attach(dev, mem, loop, &transport, s);
-	/* Pairs with the acquire load in slot_dev(). */
+	s->dev_feat_sel = s->drv_feat_sel = s->queue_sel = s->shm_sel = 0;
+	/* Pairs with the load in slot_dev(). */
 	__atomic_store_n(&s->dev, dev, __ATOMIC_RELEASE);
 }
 
 static struct virtio_dev *slot_dev(const struct vmmio *s)
 {
-	return __atomic_load_n(&s->dev, __ATOMIC_ACQUIRE);
+	return __atomic_load_n(&s->dev, __ATOMIC_SEQ_CST);
 }
 
 static uint32_t read_empty(unsigned reg)
@@ -160,7 +163,7 @@ static uint32_t read_reg(struct vmmio *s, struct virtio_dev *dev, unsigned reg)
 	}
 }
 
-void vmmio_read(struct vmmio *s, uint64_t off, void *buf, unsigned len)
+static void do_read(struct vmmio *s, uint64_t off, void *buf, unsigned len)
 {
 	struct virtio_dev *dev = slot_dev(s);
 	le32_t v;
@@ -302,7 +305,7 @@ static void write_reg(struct vmmio *s, struct virtio_dev *dev, unsigned reg, uin
 	}
 }
 
-void vmmio_write(struct vmmio *s, uint64_t off, const void *buf, unsigned len)
+static void do_write(struct vmmio *s, uint64_t off, const void *buf, unsigned len)
 {
 	struct virtio_dev *dev = slot_dev(s);
 	le32_t v;
@@ -318,4 +321,75 @@ void vmmio_write(struct vmmio *s, uint64_t off, const void *buf, unsigned len)
 		return;
 	memcpy(&v, buf, sizeof(v));
 	write_reg(s, dev, (unsigned)off, le32_get(v));
+}
+
+/*
+ * A vCPU is counted before it looks for the device and until it is through with it. Sequentially
+ * consistent on both sides: either vmmio_is_quiet() sees the vCPU, or the vCPU sees the empty slot.
+ */
+void vmmio_read(struct vmmio *s, uint64_t off, void *buf, unsigned len)
+{
+	(void)__atomic_fetch_add(&s->users, 1, __ATOMIC_SEQ_CST);
+	do_read(s, off, buf, len);
+	(void)__atomic_fetch_sub(&s->users, 1, __ATOMIC_SEQ_CST);
+}
+
+void vmmio_write(struct vmmio *s, uint64_t off, const void *buf, unsigned len)
+{
+	(void)__atomic_fetch_add(&s->users, 1, __ATOMIC_SEQ_CST);
+	do_write(s, off, buf, len);
+	(void)__atomic_fetch_sub(&s->users, 1, __ATOMIC_SEQ_CST);
+}
+
+void vmmio_unplug(struct vmmio *s)
+{
+	__atomic_store_n(&s->dev, NULL, __ATOMIC_SEQ_CST);
+}
+
+bool vmmio_is_quiet(const struct vmmio *s)
+{
+	return !s->dev && __atomic_load_n(&s->users, __ATOMIC_SEQ_CST) == 0;
+}
+
+/* ---- snapshots ----------------------------------------------------------------------------------- */
+
+#define TAG_SLOT     SNAP_TAG('V', 'M', 'I', 'O')
+#define SLOT_VERSION 1u
+
+struct slot_wire {
+	le32_t dev_feat_sel, drv_feat_sel, queue_sel, shm_sel;
+};
+_Static_assert(sizeof(struct slot_wire) == 16, "no padding");
+
+int vmmio_save(struct vmmio *s, struct buf *to, struct err *e)
+{
+	const struct slot_wire w = {.dev_feat_sel = le32_of(s->dev_feat_sel),
+				    .drv_feat_sel = le32_of(s->drv_feat_sel),
+				    .queue_sel = le32_of(s->queue_sel),
+				    .shm_sel = le32_of(s->shm_sel)};
+	int rc = snap_put(to, TAG_SLOT, SLOT_VERSION, &w, sizeof(w));
+
+	if (rc < 0)
+		return err_sys(e, rc, "%s: saving", s->dev->name);
+	return virtio_save(s->dev, to, e);
+}
+
+int vmmio_load(struct vmmio *s, struct snap_rd *r, struct err *e)
+{
+	struct slot_wire w;
+	const uint8_t *p;
+	size_t len;
+	int rc = snap_get(r, TAG_SLOT, SLOT_VERSION, sizeof(w), &p, &len);
+
+	if (rc < 0 || len != sizeof(w))
+		return err_set(e, rc < 0 ? rc : -EPROTO,
+			       "%s: its saved registers are cut off or of another version",
+			       s->dev->name);
+	/* Any number is what a driver may have written. */
+	memcpy(&w, p, sizeof(w));
+	s->dev_feat_sel = le32_get(w.dev_feat_sel);
+	s->drv_feat_sel = le32_get(w.drv_feat_sel);
+	s->queue_sel = le32_get(w.queue_sel);
+	s->shm_sel = le32_get(w.shm_sel);
+	return virtio_load(s->dev, r, e);
 }

@@ -20,7 +20,8 @@ struct vmmio_ops {
 
 struct vmmio {
 	unsigned slot;
-	struct virtio_dev *dev; /* NULL: empty. Set once, with release order, by vmmio_plug(). */
+	struct virtio_dev *dev; /* NULL: empty. Set with release order by vmmio_plug(). */
+	unsigned users;		/* vCPUs within a register access; atomic */
 	const struct vmmio_ops *ops;
 	void *ops_ctx;
 
@@ -32,11 +33,24 @@ void vmmio_init(struct vmmio *s, unsigned slot, const struct vmmio_ops *ops, voi
 /* Loop thread (or before the guest runs). The slot must be empty; attaches the device to it. */
 void vmmio_plug(struct vmmio *s, struct virtio_dev *dev, const struct gmem *mem, struct loop *loop);
 /*
+ * Loop thread: the slot is empty from here on. vCPUs that are within a register of the device keep
+ * using it until vmmio_is_quiet(), which the guest can put off, but not make never come true by
+ * standing still: the device is to be freed after that.
+ */
+void vmmio_unplug(struct vmmio *s);
+bool vmmio_is_quiet(const struct vmmio *s);
+/*
  * Register access of a vCPU: @len 1, 2, 4 or 8 bytes at @off < VMMIO_WINDOW. Anything malformed reads
  * as zeros and is otherwise ignored. A QueueNotify write that no ioeventfd caught is handed to the
  * loop, and the vCPU waits for it: correct without ioeventfds, fast with them.
  */
 void vmmio_read(struct vmmio *s, uint64_t off, void *buf, unsigned len);
 void vmmio_write(struct vmmio *s, uint64_t off, const void *buf, unsigned len);
+/*
+ * The slot's own registers, and its device's as virtio_save() and virtio_load() have them, under the same
+ * conditions. The slot has a device.
+ */
+int vmmio_save(struct vmmio *s, struct buf *to, struct err *e) MUST_CHECK;
+int vmmio_load(struct vmmio *s, struct snap_rd *r, struct err *e) MUST_CHECK;
 
 #endif

@@ -7,6 +7,7 @@
  *
  *	queue -> copied and checked -+-> Tversion, Tflush: answered here
  *	                             +-> data of an open file: ring (p9_io.c) --------+
+ *	                             +-> Twalk, Tgetattr, Tclunk of what is cached: here (p9_here)
  *	                             +-> the rest: worker (p9_fs.c, p9_name.c, ...) --+-> push
  *
  * All of this file but p9_execute(), p9_reply_error() and the constructor runs on the loop thread.
@@ -17,8 +18,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/vfs.h>
 
 #include "base/endian.h"
 #include "base/fd.h"
@@ -137,7 +140,9 @@ void p9_finish(struct p9_req *r)
 	}
 	if (!s->draining)
 		vq_notify(s->dev.vq);
-	else
+	if (list_empty(&s->running))
+		virtio_quiet(&s->dev);
+	if (s->draining)
 		drained_maybe(s);
 }
 
@@ -241,6 +246,8 @@ static int fetch(struct p9_req *r)
 	return 0;
 }
 
+static bool p9_here(struct p9_req *r);
+
 static void begin(struct p9 *s, struct p9_req *r)
 {
 	int rc = fetch(r);
@@ -267,9 +274,18 @@ static void begin(struct p9 *s, struct p9_req *r)
 		if (p9_io_begin(r))
 			return;
 		break;
+	case P9_TWALK:
+	case P9_TGETATTR:
+	case P9_TCLUNK:
+		if (p9_here(r)) {
+			p9_finish(r);
+			return;
+		}
+		break;
 	default:
 		break;
 	}
+	s->by_worker++;
 	rc = p9_pool_submit(s->pool, r);
 	if (rc < 0) {
 		p9_reply_error(r, rc);
@@ -361,6 +377,12 @@ static void p9_stop(struct virtio_dev *dev)
 	drained_maybe(s);
 }
 
+static void p9_freeze(struct virtio_dev *dev)
+{
+	if (list_empty(&container_of(dev, struct p9, dev)->running))
+		virtio_quiet(dev);
+}
+
 static void p9_free(struct virtio_dev *dev)
 {
 	struct p9 *s = container_of(dev, struct p9, dev);
@@ -384,12 +406,27 @@ static void p9_free(struct virtio_dev *dev)
 	free(s);
 }
 
+static void p9_counters(struct virtio_dev *dev,
+			void (*tell)(void *ctx, const char *name, uint64_t v), void *ctx)
+{
+	const struct p9 *s = container_of(dev, struct p9, dev);
+
+	tell(ctx, "on-loop", s->here);
+	tell(ctx, "by-worker", s->by_worker);
+	tell(ctx, "fids", s->fids.cnt);
+}
+
 static const struct virtio_ops p9_ops = {
     .name = "9p",
     .id = VIRTIO_ID_9P,
     .start = p9_start,
     .kick = p9_kick,
     .stop = p9_stop,
+    .freeze = p9_freeze,
+    .save_version = 2,
+    .save = p9_save,
+    .load = p9_load,
+    .counters = p9_counters,
     .free = p9_free,
 };
 
@@ -428,6 +465,32 @@ static const struct handler {
 		    false}, /* refuses by itself, after letting go of the fid */
 };
 
+/* The handler's answer; with @rc an error instead. */
+static void reply(struct p9_req *r, struct p9_ctx *c, int rc)
+{
+	size_t len = c->out.len;
+
+	if (rc == 0 && c->out.full)
+		rc = -EMSGSIZE;
+	if (rc == 0 && (len > r->chain.in_len || c->payload > r->chain.in_len - len))
+		rc = -EMSGSIZE;
+	if (rc < 0) {
+		p9_reply_error(r, rc);
+		return;
+	}
+	r->reply_len = (uint32_t)len + c->payload;
+	c->out.len = 0;
+	p9_put32(&c->out, r->reply_len);
+	(void)iov_write(vq_in(&r->chain), r->chain.in_cnt, 0, c->out.buf, len);
+}
+
+static void prepare(struct p9_ctx *c)
+{
+	p9_put32(&c->out, 0);
+	p9_put8(&c->out, c->r->type + 1);
+	p9_put16(&c->out, c->r->tag);
+}
+
 void p9_execute(struct p9_worker *w, struct p9_req *r)
 {
 	const struct handler *h = r->type < ARRAY_LEN(handlers) ? &handlers[r->type] : NULL;
@@ -437,7 +500,6 @@ void p9_execute(struct p9_worker *w, struct p9_req *r)
 			   .w = w,
 			   .in = {.p = r->msg + P9_HDR, .left = r->msg_len - P9_HDR},
 			   .out = {.buf = buf, .cap = sizeof(buf)}};
-	size_t len;
 	int rc = 0;
 
 	if (!h || !h->fn)
@@ -446,27 +508,53 @@ void p9_execute(struct p9_worker *w, struct p9_req *r)
 		rc = -EROFS;
 	else if (!h->makes)
 		rc = p9_worker_as(w, 0, 0);
-	p9_put32(&c.out, 0);
-	p9_put8(&c.out, r->type + 1);
-	p9_put16(&c.out, r->tag);
+	prepare(&c);
 	if (rc == 0)
 		rc = h->fn(&c);
-	if (rc == 0 && c.out.full)
-		rc = -EMSGSIZE;
-	len = c.out.len;
-	if (rc == 0 && (len > r->chain.in_len || c.payload > r->chain.in_len - len))
-		rc = -EMSGSIZE;
-	if (rc < 0) {
-		p9_reply_error(r, rc);
-		return;
-	}
-	r->reply_len = (uint32_t)len + c.payload;
-	c.out.len = 0;
-	p9_put32(&c.out, r->reply_len);
-	(void)iov_write(vq_in(&r->chain), r->chain.in_cnt, 0, buf, len);
+	reply(r, &c, rc);
+}
+
+/*
+ * The loop itself does what takes no waiting and no rights: the way to a worker and back costs several
+ * times as much. False: it is a worker's after all, and nothing has happened.
+ */
+static bool p9_here(struct p9_req *r)
+{
+	uint8_t buf[P9_RMSG_MAX];
+	struct p9_ctx c = {.s = r->s,
+			   .r = r,
+			   .in = {.p = r->msg + P9_HDR, .left = r->msg_len - P9_HDR},
+			   .out = {.buf = buf, .cap = sizeof(buf)}};
+	int rc;
+
+	if (!r->s->local)
+		return false;
+	prepare(&c);
+	rc = handlers[r->type].fn(&c);
+	if (rc == -EAGAIN)
+		return false;
+	r->s->here++;
+	reply(r, &c, rc);
+	return true;
 }
 
 /* ---- constructor ------------------------------------------------------------------------------------- */
+
+/* File systems that do not ask another machine, or another process. */
+static bool is_local(int fd)
+{
+	static const uint32_t magic[] = {EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC,	 BTRFS_SUPER_MAGIC,
+					 F2FS_SUPER_MAGIC, EROFS_SUPER_MAGIC_V1, SQUASHFS_MAGIC,
+					 TMPFS_MAGIC,	   OVERLAYFS_SUPER_MAGIC};
+	struct statfs st;
+
+	if (fstatfs(fd, &st) < 0)
+		return false;
+	for (size_t i = 0; i < ARRAY_LEN(magic); i++)
+		if ((uint32_t)st.f_type == magic[i])
+			return true;
+	return false;
+}
 
 static int check_config(struct p9 *s, const struct p9_config *cfg, struct err *e)
 {
@@ -480,6 +568,8 @@ static int check_config(struct p9 *s, const struct p9_config *cfg, struct err *e
 		return err_sys(e, -errno, "share '%s'", cfg->tag);
 	if (!S_ISDIR(st.st_mode))
 		return err_set(e, -ENOTDIR, "share '%s': not a directory", cfg->tag);
+	s->root_dev = st.st_dev;
+	s->local = cfg->on_loop && is_local(s->root_fd);
 	if (s->proc_fd < 0)
 		s->proc_fd = open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (s->proc_fd < 0)
@@ -534,6 +624,7 @@ int p9_new(struct virtio_dev **ret, const char *name, const struct p9_config *cf
 	s->readonly = cfg->readonly;
 	list_init(&s->running);
 	list_init(&s->locks);
+	list_init(&s->lock_files);
 	s->more.fn = kick_more;
 	(void)pthread_mutex_init(&s->locks_lock, NULL);
 	(void)pthread_mutex_init(&s->inos.lock, NULL);

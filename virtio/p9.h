@@ -38,6 +38,7 @@
 #define P9_FIDS_MAX	65536u
 #define P9_LOCKS_MAX	4096u
 #define P9_XATTR_MAX	65536u	   /* XATTR_SIZE_MAX and XATTR_LIST_MAX of Linux */
+#define XATTR_NAME_LEN	255u	   /* XATTR_NAME_MAX of Linux */
 #define P9_XATTR_BUDGET (2u << 20) /* bytes of attribute buffers that all fids hold together */
 #define P9_NOFID	0xffffffffu
 #define P9_NOUID	0xffffffffu
@@ -192,6 +193,17 @@ int p9_fids_add(struct p9_fids *t, uint32_t session, uint32_t no, struct p9_fid 
 int p9_fids_swap(struct p9_fids *t, uint32_t no, struct p9_fid *old, struct p9_fid *f) MUST_CHECK;
 /* Takes the object out: the table's reference becomes the caller's. */
 int p9_fids_take(struct p9_fids *t, uint32_t no, struct p9_fid **ret) MUST_CHECK;
+/* As above, where @old is still found; else -EBADF. */
+int p9_fids_take_old(struct p9_fids *t, uint32_t no, struct p9_fid *old) MUST_CHECK;
+
+/*
+ * Calls @fn for each fid until it fails; its answer. Nobody else uses the table meanwhile, and @fn does
+ * not change it.
+ */
+int p9_fids_each(struct p9_fids *t, int (*fn)(void *ctx, uint32_t no, struct p9_fid *f),
+		 void *ctx) MUST_CHECK;
+/* A number under which @f is found, or P9_NOFID. As above. */
+uint32_t p9_fids_no(const struct p9_fids *t, const struct p9_fid *f);
 
 /* Inode numbers that are unique over all file systems in the tree. */
 #define P9_PREFIXES 256u
@@ -274,23 +286,26 @@ struct p9 {
 	struct virtio_dev dev; /* first */
 	int root_fd, proc_fd;
 	bool readonly;
+	bool local; /* the root's file system answers from memory what it has cached */
+	dev_t root_dev;
 	struct p9_pool *pool, *own_pool;
 
 	/* Loop thread. */
 	struct list running; /* requests between pop and push */
 	struct p9_req *spare;
 	unsigned spare_cnt;
-	bool draining;	       /* a reset waits for running requests */
-	bool stopping;	       /* inside of p9_stop() */
-	struct loop_work more; /* the kick went on for too long */
-	atomic_uint msize;     /* 0: no Tversion yet */
+	bool draining;		  /* a reset waits for running requests */
+	bool stopping;		  /* inside of p9_stop() */
+	struct loop_work more;	  /* the kick went on for too long */
+	atomic_uint msize;	  /* 0: no Tversion yet */
+	uint64_t here, by_worker; /* requests: answered on the loop, given to workers */
 
 	struct p9_fids fids;
 	struct p9_inos inos;
 	atomic_size_t xattr_bytes;
 
 	pthread_mutex_t locks_lock;
-	struct list locks;
+	struct list locks, lock_files;
 	unsigned lock_cnt;
 };
 
@@ -298,7 +313,7 @@ struct p9 {
 struct p9_ctx {
 	struct p9 *s;
 	struct p9_req *r;
-	struct p9_worker *w;
+	struct p9_worker *w; /* NULL: on the loop, see p9_here() */
 	struct p9_rd in;
 	struct p9_wr out; /* the reply from its header on */
 	uint32_t payload; /* bytes that the handler put behind it in guest memory itself */
@@ -308,6 +323,9 @@ struct p9_ctx {
 void p9_execute(struct p9_worker *w, struct p9_req *r);
 /* Writes Rlerror; sets r->reply_len. */
 void p9_reply_error(struct p9_req *r, int err);
+
+/* What the root's own file system holds is answered without waiting, as far as it is cached. */
+bool p9_is_local(const struct p9 *s, const struct p9_fid *f);
 
 /* Handlers: 0 with the reply's body in c->out, or -errno. */
 int p9_do_attach(struct p9_ctx *c);
@@ -341,6 +359,15 @@ int p9_do_slow_fsync(struct p9_ctx *c);
 int p9_xattr_commit(struct p9_worker *w, struct p9_fid *f) MUST_CHECK;
 void p9_locks_drop(struct p9 *s, const struct p9_fid *f); /* those taken through @f; NULL: all */
 
+/* Whether a guest may set this attribute with these flags. */
+bool p9_xattr_may_set(const char *name, uint32_t flags);
+
+/* Snapshots (p9_snap.c); the locks' part: p9_lock.c. */
+int p9_save(struct virtio_dev *dev, struct buf *to, struct err *e) MUST_CHECK;
+int p9_load(struct virtio_dev *dev, const uint8_t *p, size_t len, struct err *e) MUST_CHECK;
+int p9_locks_save(struct p9 *s, struct buf *to) MUST_CHECK;
+int p9_locks_load(struct p9 *s, struct p9_rd *in, struct err *e) MUST_CHECK;
+
 /* Opens the inode that @f names once more, for I/O. Only regular files and directories. */
 int p9_reopen(struct p9 *s, const struct p9_fid *f, int flags, int *ret_fd) MUST_CHECK;
 /*
@@ -349,8 +376,24 @@ int p9_reopen(struct p9 *s, const struct p9_fid *f, int flags, int *ret_fd) MUST
  */
 int p9_parent(struct p9 *s, const struct p9_fid *f, int *ret_fd,
 	      char name[NAME_MAX + 1]) MUST_CHECK;
-/* An entry of @dir_fd, never through a link: an O_PATH descriptor. */
-int p9_open_entry(int dir_fd, const char *name, int *ret_fd) MUST_CHECK;
+/*
+ * The path of @f beneath the root, "" for the root itself, checked against the inode. -ENOENT when it has
+ * none (any more): @path is then what is known of it, for a sentence.
+ */
+int p9_path(struct p9 *s, const struct p9_fid *f, char path[PATH_MAX]) MUST_CHECK;
+/* What p9_path() has named: an O_PATH descriptor, through no link and never from above the root. */
+int p9_open_path(struct p9 *s, const char *path, int *ret_fd) MUST_CHECK;
+/*
+ * An entry of @dir_fd, never through a link: an O_PATH descriptor. With @cached: -EAGAIN unless the kernel
+ * knows it without asking a disk (or that there is none).
+ */
+int p9_open_entry(int dir_fd, const char *name, bool cached, int *ret_fd) MUST_CHECK;
+
+/*
+ * The whole of Tclunk and Tremove's arguments: takes that fid out of the table, and its locks with it. The
+ * table's reference becomes the caller's. On the loop also -EAGAIN: a worker's.
+ */
+int p9_let_go(struct p9_ctx *c, struct p9_fid **ret) MUST_CHECK;
 
 /* Data requests (p9_io.c). Loop thread. True: submitted; false: a matter for a worker. */
 bool p9_io_begin(struct p9_req *r);

@@ -301,23 +301,62 @@ int p9_fids_swap(struct p9_fids *t, uint32_t no, struct p9_fid *old, struct p9_f
 	return rc;
 }
 
-int p9_fids_take(struct p9_fids *t, uint32_t no, struct p9_fid **ret)
+/* Takes the entry out; with @old only if that is in it. */
+static struct p9_fid *take(struct p9_fids *t, uint32_t no, const struct p9_fid *old)
 {
 	struct p9_slot **pp, *e;
+	struct p9_fid *f = NULL;
 
 	(void)pthread_mutex_lock(&t->lock);
 	pp = find(t, no);
 	e = *pp;
-	if (e) {
+	if (e && (!old || e->f == old)) {
 		*pp = e->next;
 		t->cnt--;
+		f = e->f;
+	} else {
+		e = NULL;
 	}
 	(void)pthread_mutex_unlock(&t->lock);
-	if (!e)
-		return -EBADF;
-	*ret = e->f;
 	free(e);
+	return f;
+}
+
+int p9_fids_take(struct p9_fids *t, uint32_t no, struct p9_fid **ret)
+{
+	struct p9_fid *f = take(t, no, NULL);
+
+	if (!f)
+		return -EBADF;
+	*ret = f;
 	return 0;
+}
+
+int p9_fids_take_old(struct p9_fids *t, uint32_t no, struct p9_fid *old)
+{
+	struct p9_fid *f = take(t, no, old);
+
+	p9_fid_put(f); /* the table's; the caller holds another */
+	return f ? 0 : -EBADF;
+}
+
+int p9_fids_each(struct p9_fids *t, int (*fn)(void *ctx, uint32_t no, struct p9_fid *f), void *ctx)
+{
+	int rc = 0;
+
+	for (unsigned i = 0; rc == 0 && i < t->buckets; i++)
+		for (struct p9_slot *e = t->bucket[i]; rc == 0 && e; e = e->next)
+			rc = fn(ctx, e->no, e->f);
+	return rc;
+}
+
+uint32_t p9_fids_no(const struct p9_fids *t, const struct p9_fid *f)
+{
+	for (unsigned i = 0; i < t->buckets; i++)
+		for (const struct p9_slot *e = t->bucket[i]; e; e = e->next)
+			if (e->f == f)
+				return e->no;
+	return P9_NOFID;
 }
 
 /* ---- inode numbers ---------------------------------------------------------------------------------- */

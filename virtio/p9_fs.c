@@ -22,26 +22,28 @@
 
 #define BENEATH (RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS)
 
-static int open_beneath(int dir_fd, const char *path, uint64_t flags)
+static int open_beneath(int dir_fd, const char *path, uint64_t flags, bool cached)
 {
-	struct open_how how = {.flags = flags | O_CLOEXEC, .resolve = BENEATH};
+	struct open_how how = {.flags = flags | O_CLOEXEC,
+			       .resolve =
+				   BENEATH | (cached ? RESOLVE_CACHED | RESOLVE_NO_XDEV : 0)};
 	long fd;
 
 	/* EAGAIN: a rename anywhere raced with a ".." check; the kernel asks to try again. */
 	for (int i = 0; i < 16; i++) {
 		fd = syscall(SYS_openat2, dir_fd, path, &how, sizeof(how));
-		if (fd >= 0 || (errno != EAGAIN && errno != EINTR))
+		if (fd >= 0 || cached || (errno != EAGAIN && errno != EINTR))
 			break;
 	}
 	return fd < 0 ? -errno : (int)fd;
 }
 
-int p9_open_entry(int dir_fd, const char *name, int *ret_fd)
+int p9_open_entry(int dir_fd, const char *name, bool cached, int *ret_fd)
 {
 	int fd = p9_name_check(name);
 
 	if (fd == 0)
-		fd = open_beneath(dir_fd, name, O_PATH | O_NOFOLLOW);
+		fd = open_beneath(dir_fd, name, O_PATH | O_NOFOLLOW, cached);
 	if (fd < 0)
 		return fd;
 	*ret_fd = fd;
@@ -86,30 +88,74 @@ static int read_proc_link(struct p9 *s, int fd, char path[PATH_MAX])
 	return 0;
 }
 
-/* The path is only a hint for where to look: what is found there is compared with the inode. */
-int p9_parent(struct p9 *s, const struct p9_fid *f, int *ret_fd, char name[NAME_MAX + 1])
+/* Where @f was last seen beneath the root: part of @path. NULL: it is the root, or is not beneath it. */
+static char *seen_at(struct p9 *s, const struct p9_fid *f, char path[PATH_MAX])
 {
-	char root[PATH_MAX], path[PATH_MAX];
-	auto_fd dir = -1;
-	struct stat st;
-	char *rel, *base;
+	char root[PATH_MAX];
 	size_t len;
-	int rc = read_proc_link(s, s->root_fd, root);
 
-	if (rc == 0)
-		rc = read_proc_link(s, f->fd, path);
-	if (rc < 0)
-		return rc;
+	path[0] = 0;
+	if (read_proc_link(s, s->root_fd, root) < 0 || read_proc_link(s, f->fd, path) < 0)
+		return NULL;
 	len = strlen(root);
 	if (len == 1)
 		len = 0; /* the root is "/" */
 	if (strncmp(path, root, len) != 0 || path[len] != '/' || !path[len + 1])
+		return NULL;
+	return path + len + 1;
+}
+
+static bool is_inode(const struct stat *st, const struct p9_fid *f)
+{
+	return st->st_dev == f->dev && st->st_ino == f->ino;
+}
+
+int p9_path(struct p9 *s, const struct p9_fid *f, char path[PATH_MAX])
+{
+	char *rel = seen_at(s, f, path);
+	auto_fd fd = -1;
+	struct stat st;
+	int rc;
+
+	if (!rel) {
+		if (fstat(s->root_fd, &st) < 0 || !is_inode(&st, f))
+			return -ENOENT;
+		path[0] = 0;
+		return 0;
+	}
+	memmove(path, rel, strlen(rel) + 1);
+	rc = p9_open_path(s, path, &fd);
+	if (rc == 0 && (fstat(fd, &st) < 0 || !is_inode(&st, f)))
+		rc = -ENOENT;
+	return rc;
+}
+
+int p9_open_path(struct p9 *s, const char *path, int *ret_fd)
+{
+	int fd = *path ? open_beneath(s->root_fd, path, O_PATH | O_NOFOLLOW, false)
+		       : fcntl(s->root_fd, F_DUPFD_CLOEXEC, 0);
+
+	if (fd < 0)
+		return *path ? fd : -errno;
+	*ret_fd = fd;
+	return 0;
+}
+
+/* The path is only a hint for where to look: what is found there is compared with the inode. */
+int p9_parent(struct p9 *s, const struct p9_fid *f, int *ret_fd, char name[NAME_MAX + 1])
+{
+	char path[PATH_MAX];
+	auto_fd dir = -1;
+	struct stat st;
+	char *rel = seen_at(s, f, path), *base;
+	int rc;
+
+	if (!rel)
 		return -ENOENT;
-	rel = path + len + 1;
 	base = strrchr(rel, '/');
 	if (base) {
 		*base++ = 0;
-		dir = open_beneath(s->root_fd, rel, O_PATH | O_DIRECTORY);
+		dir = open_beneath(s->root_fd, rel, O_PATH | O_DIRECTORY, false);
 	} else {
 		base = rel;
 		dir = fcntl(s->root_fd, F_DUPFD_CLOEXEC, 0);
@@ -123,7 +169,7 @@ int p9_parent(struct p9 *s, const struct p9_fid *f, int *ret_fd, char name[NAME_
 		return rc;
 	if (fstatat(dir, base, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return -errno;
-	if (st.st_dev != f->dev || st.st_ino != f->ino)
+	if (!is_inode(&st, f))
 		return -ENOENT;
 	(void)snprintf(name, NAME_MAX + 1, "%s", base);
 	*ret_fd = fd_take(&dir);
@@ -160,7 +206,7 @@ int p9_do_attach(struct p9_ctx *c)
 	while (*rel == '/')
 		rel++;
 	if (*rel)
-		fd = open_beneath(c->s->root_fd, rel, O_PATH | O_DIRECTORY);
+		fd = open_beneath(c->s->root_fd, rel, O_PATH | O_DIRECTORY, false);
 	else if ((fd = fcntl(c->s->root_fd, F_DUPFD_CLOEXEC, 0)) < 0)
 		fd = -errno;
 	if (fd < 0)
@@ -177,13 +223,28 @@ int p9_do_attach(struct p9_ctx *c)
 }
 
 /* One step from @from. ".." of the root is the root; other parents lie beneath it. */
-static int walk_step(struct p9 *s, const struct p9_fid *from, const char *name, int *ret_fd)
+static int walk_step(struct p9_ctx *c, const struct p9_fid *from, const char *name, int *ret_fd)
 {
+	struct p9 *s = c->s;
 	char ignored[NAME_MAX + 1];
 	struct stat st;
+	int rc;
 
+	if (!c->w) {
+		/*
+		 * On the loop: what is not at hand, and what takes more rights than the loop has, is
+		 * a worker's.
+		 */
+		if (!p9_is_local(s, from) || !strcmp(name, ".."))
+			return -EAGAIN;
+		rc = p9_open_entry(from->fd, name, true, ret_fd);
+		return rc == -EACCES || rc == -EPERM || rc == -EINTR || rc == -EXDEV ||
+			       rc == -ENFILE || rc == -EMFILE || rc == -EINVAL
+			   ? -EAGAIN
+			   : rc;
+	}
 	if (strcmp(name, "..") != 0)
-		return p9_open_entry(from->fd, name, ret_fd);
+		return p9_open_entry(from->fd, name, false, ret_fd);
 	if (from->fmt != S_IFDIR)
 		return -ENOTDIR;
 	if (fstat(s->root_fd, &st) < 0)
@@ -207,11 +268,11 @@ static int walk_names(struct p9_ctx *c, unsigned cnt, struct p9_fid **at,
 		p9_get_str(&c->in, name, sizeof(name));
 		rc = c->in.err;
 		if (rc == 0)
-			rc = walk_step(c->s, *at, name, &fd);
+			rc = walk_step(c, *at, name, &fd);
 		if (rc == 0)
 			rc = p9_fid_new(c->s, P9_PATH, fd, (*at)->uid, &next);
 		if (rc < 0)
-			return i && !c->in.err ? (int)i : rc;
+			return i && !c->in.err && (c->w || rc != -EAGAIN) ? (int)i : rc;
 		p9_fid_put(*at);
 		*at = next;
 		rc = qid_of_fd(c->s, next->fd, &qid[i]);
@@ -263,18 +324,52 @@ int p9_do_walk(struct p9_ctx *c)
 	return 0;
 }
 
-int p9_do_clunk(struct p9_ctx *c)
+bool p9_is_local(const struct p9 *s, const struct p9_fid *f)
+{
+	return s->local && f->dev == s->root_dev;
+}
+
+/*
+ * Takes out what the loop may close: not an attribute that would be set, nor the last hold on a file
+ * without a name, whose blocks would be freed here.
+ */
+static int take_harmless(struct p9 *s, uint32_t no, struct p9_fid **ret)
+{
+	struct p9_fid *f = NULL;
+	struct stat st;
+	int rc = p9_fids_get_inode(&s->fids, no, &f);
+
+	if (rc == 0 && (!p9_is_local(s, f) || fstat(f->fd, &st) < 0 || !st.st_nlink))
+		rc = -EAGAIN;
+	if (rc == 0)
+		rc = p9_fids_take_old(&s->fids, no, f);
+	if (rc == 0)
+		*ret = f;
+	else
+		p9_fid_put(f);
+	/* An attribute's number, or none at all: the worker tells. */
+	return rc < 0 ? -EAGAIN : 0;
+}
+
+int p9_let_go(struct p9_ctx *c, struct p9_fid **ret)
 {
 	uint32_t no = p9_get32(&c->in);
-	auto_fid f = NULL;
 	int rc = p9_get_end(&c->in);
 
 	if (rc == 0)
-		rc = p9_fids_take(&c->s->fids, no, &f);
+		rc = c->w ? p9_fids_take(&c->s->fids, no, ret) : take_harmless(c->s, no, ret);
+	if (rc == 0 && (*ret)->kind == P9_OPEN)
+		p9_locks_drop(c->s, *ret);
+	return rc;
+}
+
+int p9_do_clunk(struct p9_ctx *c)
+{
+	auto_fid f = NULL;
+	int rc = p9_let_go(c, &f);
+
 	if (rc < 0)
 		return rc;
-	if (f->kind == P9_OPEN)
-		p9_locks_drop(c->s, f);
 	return f->kind == P9_XATTR_W ? p9_xattr_commit(c->w, f) : 0;
 }
 
@@ -359,7 +454,7 @@ static int create_or_open(struct p9_ctx *c, const struct p9_fid *dir, const char
 		}
 		if (rc != -EEXIST || (lflags & 0200))
 			return rc;
-		rc = p9_open_entry(dir->fd, name, &fd);
+		rc = p9_open_entry(dir->fd, name, false, &fd);
 		if (rc == -ENOENT)
 			continue;
 		if (rc == 0)
@@ -428,6 +523,8 @@ int p9_do_getattr(struct p9_ctx *c)
 		rc = p9_fids_get_inode(&c->s->fids, no, &f);
 	if (rc < 0)
 		return rc;
+	if (!c->w && !p9_is_local(c->s, f))
+		return -EAGAIN;
 	if (fstat(f->fd, &st) < 0)
 		return -errno;
 	p9_qid_of(c->s, &st, &q);

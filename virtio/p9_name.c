@@ -189,18 +189,13 @@ int p9_do_rename(struct p9_ctx *c)
 int p9_do_remove(struct p9_ctx *c)
 {
 	char name[NAME_MAX + 1];
-	uint32_t no = p9_get32(&c->in);
 	auto_fid f = NULL;
 	auto_fd dir = -1;
-	int rc = p9_get_end(&c->in);
+	int rc = p9_let_go(c, &f);
 
-	if (rc == 0)
-		rc = p9_fids_take(&c->s->fids, no, &f);
 	if (rc < 0)
 		return rc;
-	if (f->kind == P9_OPEN)
-		p9_locks_drop(c->s, f);
-	else if (f->kind != P9_PATH)
+	if (f->kind != P9_OPEN && f->kind != P9_PATH)
 		return -EBADF;
 	if (c->s->readonly)
 		return -EROFS;

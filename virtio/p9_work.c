@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/thread.h"
 
 #define WORKERS_DEFAULT 4u
 #define WORKER_STACK	(256u << 10) /* address space; what is touched is some 16 KiB */
@@ -191,19 +192,15 @@ static void *worker_main(void *arg)
 /* With the lock held. Too few threads are slower, not wrong, so only the first one's error matters. */
 static int spawn(struct p9_pool *p)
 {
-	pthread_attr_t attr;
 	int rc;
 
 	if (p->cnt == p->max || p->stop)
 		return 0;
-	(void)pthread_attr_init(&attr);
-	(void)pthread_attr_setstacksize(&attr, WORKER_STACK);
 	p->spawning = true;
-	rc = pthread_create(&p->thread[p->cnt], &attr, worker_main, p);
-	(void)pthread_attr_destroy(&attr);
-	if (rc) {
+	rc = thread_start(&p->thread[p->cnt], WORKER_STACK, worker_main, p);
+	if (rc < 0) {
 		p->spawning = false;
-		return -rc;
+		return rc;
 	}
 	p->cnt++;
 	return 0;

@@ -18,11 +18,14 @@
 
 #include "base/fd.h"
 
-#define XATTR_NAME_LEN 255u /* XATTR_NAME_MAX */
-
 static bool is_trusted(const char *name)
 {
 	return !strncmp(name, "trusted.", 8);
+}
+
+bool p9_xattr_may_set(const char *name, uint32_t flags)
+{
+	return name[0] && !(flags & ~(uint32_t)(XATTR_CREATE | XATTR_REPLACE)) && !is_trusted(name);
 }
 
 static ssize_t fetch(struct p9_worker *w, const struct p9_fid *f, const char *name, void *buf,

@@ -108,6 +108,8 @@ static void fsync_done(struct loop_op *op, int res, unsigned flags)
 	}
 	answer_running(p, res);
 	pmem_kick(&p->dev, &p->dev.vq[0]);
+	if (!p->cnt)
+		virtio_quiet(&p->dev);
 }
 
 /* Looks at a request: false when it is none, which fails the device. */
@@ -155,6 +157,13 @@ static void pmem_stop(struct virtio_dev *dev)
 	virtio_stopped(dev);
 }
 
+/* Those that wait for the next fsync get it. */
+static void pmem_freeze(struct virtio_dev *dev)
+{
+	if (!pmem_of(dev)->cnt)
+		virtio_quiet(dev);
+}
+
 static void pmem_free(struct virtio_dev *dev)
 {
 	struct pmem *p = pmem_of(dev);
@@ -169,6 +178,7 @@ static const struct virtio_ops pmem_ops = {
     .id = VIRTIO_ID_PMEM,
     .kick = pmem_kick,
     .stop = pmem_stop,
+    .freeze = pmem_freeze,
     .free = pmem_free,
 };
 

@@ -106,6 +106,8 @@ static void timer_done(struct loop_op *op, int res, unsigned flags)
 	(void)flags;
 	if (r->dev.stopping)
 		virtio_stopped(&r->dev);
+	else if (r->dev.frozen)
+		virtio_quiet(&r->dev);
 	else if (r->dev.running)
 		serve(r);
 }
@@ -129,6 +131,19 @@ static void rng_stop(struct virtio_dev *dev)
 		virtio_stopped(dev);
 }
 
+static void rng_freeze(struct virtio_dev *dev)
+{
+	struct rng *r = rng_of(dev);
+
+	if (r->held)
+		vq_unpop(&dev->vq[0], &r->c);
+	r->held = false;
+	if (r->timer.op.busy)
+		loop_cancel(dev->loop, &r->timer.op);
+	else
+		virtio_quiet(dev);
+}
+
 static void rng_free(struct virtio_dev *dev)
 {
 	virtio_fini(dev);
@@ -140,6 +155,7 @@ static const struct virtio_ops rng_ops = {
     .id = VIRTIO_ID_RNG,
     .kick = rng_kick,
     .stop = rng_stop,
+    .freeze = rng_freeze,
     .free = rng_free,
 };
 

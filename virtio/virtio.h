@@ -18,7 +18,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "base/buf.h"
 #include "base/compiler.h"
+#include "base/err.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "virtio/gmem.h"
@@ -33,6 +35,7 @@ enum virtio_id {
 	VIRTIO_ID_RNG = 4,
 	VIRTIO_ID_BALLOON = 5,
 	VIRTIO_ID_9P = 9,
+	VIRTIO_ID_MEM = 24,
 	VIRTIO_ID_PMEM = 27,
 };
 
@@ -74,6 +77,19 @@ struct virtio_ops {
 	void (*stop)(struct virtio_dev *dev);
 	/* The driver wrote config bytes [off, off+len) (inside cfg_rw). Optional. */
 	void (*cfg_write)(struct virtio_dev *dev, size_t off, size_t len);
+	/*
+	 * Snapshots (snap.c). freeze(): begin nothing more, finish what runs, put back what was only
+	 * taken in advance, then virtio_quiet() (at once is fine); NULL: nothing is ever held. save()
+	 * and load(): the state that is neither registers nor rings, as the payload of a record of
+	 * save_version; load() comes after start() if the device ran. All optional.
+	 */
+	void (*freeze)(struct virtio_dev *dev);
+	uint16_t save_version;
+	int (*save)(struct virtio_dev *dev, struct buf *to, struct err *e);
+	int (*load)(struct virtio_dev *dev, const uint8_t *p, size_t len, struct err *e);
+	/* Tells the device's own counters. Optional. */
+	void (*counters)(struct virtio_dev *dev,
+			 void (*tell)(void *ctx, const char *name, uint64_t v), void *ctx);
 	void (*free)(struct virtio_dev *dev); /* stopped before; frees the memory that @dev is in */
 };
 
@@ -114,8 +130,11 @@ struct virtio_dev {
 	/* Loop thread. */
 	bool running; /* between start and stopped */
 	bool stopping;
-	bool broken; /* failed; queues yield nothing until the reset */
-	bool shut;   /* virtio_shutdown(): never starts again */
+	bool broken;		      /* failed; queues yield nothing until the reset */
+	bool shut;		      /* virtio_shutdown(): never starts again */
+	bool frozen;		      /* takes no chain: virtio_freeze() */
+	void (*frozen_fn)(void *arg); /* waits for virtio_quiet() */
+	void *frozen_arg;
 	void (*stopped_fn)(void *arg);
 	void *stopped_arg;
 
@@ -156,6 +175,25 @@ void virtio_kick(struct virtio_dev *dev, unsigned queue);
  */
 void virtio_shutdown(struct virtio_dev *dev, void (*fn)(void *arg), void *arg);
 void virtio_free(struct virtio_dev *dev); /* shut down before; NULL is fine */
+
+/* ---- snapshots; loop thread, vCPUs stopped ------------------------------------------------------- */
+struct snap_rd;
+/* No chain is taken any more; @done(@arg) when none is held (may be before return). */
+void virtio_freeze(struct virtio_dev *dev, void (*done)(void *arg), void *arg);
+/* Devices: nothing is under way. May be said at any time. */
+void virtio_quiet(struct virtio_dev *dev);
+/* Goes on after virtio_freeze() or virtio_load(). */
+void virtio_thaw(struct virtio_dev *dev);
+/*
+ * Appends the state of a frozen device. -EBUSY and the like when something would be lost, with a sentence
+ * that names it.
+ */
+int virtio_save(struct virtio_dev *dev, struct buf *to, struct err *e) MUST_CHECK;
+/*
+ * Into a new device of the same kind that is attached and has not run, on the guest memory that was saved
+ * with it. It stays frozen. On failure it can only be freed.
+ */
+int virtio_load(struct virtio_dev *dev, struct snap_rd *r, struct err *e) MUST_CHECK;
 
 /* ---- register file, for transports; vCPU thread ------------------------------------------------ */
 uint64_t virtio_offered(const struct virtio_dev *dev);

@@ -133,6 +133,8 @@ int vq_start(struct vq *q)
 	q->signalled_valid = false;
 	q->unsignalled = 0;
 	q->kicks = true;
+	q->kick_at = 1;
+	q->most = 0;
 	q->event_idx = virtio_has(q->dev, VIRTIO_F_EVENT_IDX);
 	q->live = true;
 	return 0;
@@ -267,17 +269,18 @@ static int walk(struct vq *q, struct vq_chain *c)
 	return -EINVAL;
 }
 
-/* Asks for a kick at the next buffer. Returns true when there is one already. */
+/* Asks for a kick when there are kick_at chains. Returns true when they are there already. */
 static bool arm(struct vq *q)
 {
 	if (q->event_idx)
-		store16(q->used, 4 + 8ul * q->num, q->last_avail); /* avail_event */
+		store16(q->used, 4 + 8ul * q->num,
+			(uint16_t)(q->last_avail + q->kick_at - 1)); /* avail_event */
 	else
 		store16(q->used, 0, 0);
 	/* Pairs with the driver's full barrier between raising avail.idx and reading avail_event.
 	 */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	return avail_idx(q) != q->last_avail;
+	return (uint16_t)(avail_idx(q) - q->last_avail) >= q->kick_at;
 }
 
 int vq_pop(struct vq *q, struct vq_chain *c)
@@ -285,7 +288,7 @@ int vq_pop(struct vq *q, struct vq_chain *c)
 	uint16_t ahead, head;
 	int rc;
 
-	if (!usable(q))
+	if (!usable(q) || q->dev->frozen)
 		return 0;
 	ahead = (uint16_t)(avail_idx(q) - q->last_avail);
 	if (ahead == 0) {
@@ -300,6 +303,7 @@ int vq_pop(struct vq *q, struct vq_chain *c)
 			    ahead, q->num);
 		return -EINVAL;
 	}
+	q->most = MAX(q->most, ahead);
 	head = load16(q->avail, 4 + 2ul * (q->last_avail & (q->num - 1u)));
 	if (head >= q->num) {
 		virtio_fail(q->dev, "queue %u: head %u of %u", q->idx, head, q->num);
@@ -318,18 +322,30 @@ int vq_pop(struct vq *q, struct vq_chain *c)
 	q->inflight[head] = 1;
 	q->last_avail++;
 	q->chains++;
+	q->out_bytes += c->out_len;
 	return 1;
 }
 
 bool vq_pending(const struct vq *q)
 {
-	return usable(q) && avail_idx(q) != q->last_avail;
+	return usable(q) && !q->dev->frozen && avail_idx(q) != q->last_avail;
+}
+
+static bool kicks_on(struct vq *q, uint16_t at)
+{
+	q->kicks = true;
+	q->kick_at = at;
+	return usable(q) && !q->dev->frozen && arm(q);
 }
 
 bool vq_kicks_on(struct vq *q)
 {
-	q->kicks = true;
-	return usable(q) && arm(q);
+	return kicks_on(q, 1);
+}
+
+bool vq_kicks_on_half(struct vq *q)
+{
+	return kicks_on(q, q->most > 1 ? q->most / 2 : 1);
 }
 
 void vq_kicks_off(struct vq *q)
@@ -356,8 +372,18 @@ void vq_push(struct vq *q, uint16_t head, uint32_t written)
 	__atomic_store_n(elem + 1, htole32(written), __ATOMIC_RELAXED);
 	q->used_idx++;
 	q->unsignalled++;
+	q->in_bytes += written;
 	/* Pairs with the driver's read barrier between reading used.idx and the entry. */
 	__atomic_store_n(word16(q->used, 2), htole16(q->used_idx), __ATOMIC_RELEASE);
+}
+
+void vq_unpop(struct vq *q, const struct vq_chain *c)
+{
+	BUG_ON(!q->live || !q->dev->frozen || c->head >= q->num || !q->inflight[c->head]);
+	q->inflight[c->head] = 0;
+	q->last_avail--;
+	q->chains--;
+	q->out_bytes -= c->out_len;
 }
 
 void vq_notify(struct vq *q)

@@ -39,13 +39,16 @@ struct vq {
 	uint16_t signalled;  /* used_idx at the last interrupt decision */
 	bool signalled_valid;
 	bool event_idx;
-	bool kicks; /* the driver is to kick: armed again whenever the ring is found empty */
+	bool kicks;	  /* the driver is to kick: armed again whenever the ring is found empty */
+	uint16_t kick_at; /* how many chains have to be there for a kick */
+	uint16_t most;	  /* chains that have been there at once since the start */
 	uint32_t unsignalled; /* pushed since the last interrupt decision */
 	void *table;	      /* the private copy of an indirect table */
 	uint8_t *
 	    inflight; /* per head: popped and not yet pushed; a head made available twice is a fault */
 
 	uint64_t kick_cnt, chains, interrupts; /* counters */
+	uint64_t out_bytes, in_bytes;	       /* of the driver's data; written by us */
 };
 
 struct vq_chain {
@@ -79,6 +82,11 @@ bool vq_pending(const struct vq *q);
  * or has failed nothing is written to the guest any more: devices complete requests as always.
  */
 void vq_push(struct vq *q, uint16_t head, uint32_t written);
+/*
+ * Puts a chain back that was taken last of all in its queue, as if it had never been taken. Only while the
+ * device is being frozen.
+ */
+void vq_unpop(struct vq *q, const struct vq_chain *c);
 /* Interrupts the driver if it wants to know about what was pushed since the last call. */
 void vq_notify(struct vq *q);
 /*
@@ -88,6 +96,12 @@ void vq_notify(struct vq *q);
  * true when something came in between, which the caller must then take.
  */
 bool vq_kicks_on(struct vq *q);
+/*
+ * The same, but the kick is for half of what the driver has had there at once, and true means that so
+ * much is there now. For a driver that gives each buffer back once it has been used, whoever waits for
+ * it: with another the kick might not come. A hint without EVENT_IDX.
+ */
+bool vq_kicks_on_half(struct vq *q);
 void vq_kicks_off(struct vq *q);
 
 /* For the core: map the rings (0 or -errno: bad size, alignment, address), forget them. */

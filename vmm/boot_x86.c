@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/endian.h"
+#include "vmm/abi.h"
 #include "vmm/memmap.h"
 
 #define E820_RAM      1u
@@ -87,7 +88,7 @@ static int put_setup_data(const struct gmem *mem, uint64_t *at, uint64_t *link, 
 	le64_t here = le64_of(*at);
 	int rc;
 
-	if (len > GPA_LOW_END - *at - sizeof(head))
+	if (len > GPA_SETUP_END - *at - sizeof(head))
 		return err_set(e, -E2BIG, "the hardware description has %zu bytes: too much", len);
 	rc = put(mem, *at, &head, sizeof(head), e);
 	if (rc == 0)
@@ -210,12 +211,35 @@ static int put_start_info(const struct gmem *mem, const struct boot_params_in *i
 	return rc ? rc : put(mem, GPA_PVH_MODS, &mod, sizeof(mod), e);
 }
 
+/*
+ * Puts a marker in front of the kernel's entry: its registers but RAX (EAX), which neither entry
+ * reads, are as they are to be.
+ */
+static int put_entry_mark(const struct gmem *mem, struct boot_regs *regs, struct err *e)
+{
+	/* mov $0x40, %al; out %al, $0x80; movabs $entry, %rax or mov $entry, %eax; jmp *%rax */
+	uint8_t code[] = {
+	    0xb0, MARK_KERNEL_ENTRY, 0xe6, PORT_MARK, 0x48, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0xff,
+	    0xe0};
+	uint8_t code32[] = {0xb0, MARK_KERNEL_ENTRY, 0xe6, PORT_MARK, 0xb8, 0, 0, 0, 0, 0xff, 0xe0};
+	bool is64 = regs->proto == BOOT_LINUX64;
+	le64_t entry = le64_of(regs->rip);
+
+	memcpy(code + 6, &entry, 8);
+	memcpy(code32 + 5, &entry, 4);
+	regs->rip = GPA_ENTRY_MARK;
+	return is64 ? put(mem, GPA_ENTRY_MARK, code, sizeof(code), e)
+		    : put(mem, GPA_ENTRY_MARK, code32, sizeof(code32), e);
+}
+
 int boot_setup(const struct gmem *mem, const struct boot_params_in *in, struct boot_regs *ret,
 	       struct err *e)
 {
 	int rc = put_cmdline(mem, in, e);
 
 	*ret = (struct boot_regs){.proto = in->image->proto, .rip = in->image->entry};
+	if (rc == 0 && in->mark_entry)
+		rc = put_entry_mark(mem, ret, e);
 	if (rc < 0)
 		return rc;
 	if (in->image->proto == BOOT_PVH)

@@ -26,6 +26,7 @@ struct boot_params_in {
 	const void *fdt;	     /* NULL = none; 64-bit entry only */
 	size_t fdt_len;
 	const uint8_t *seed; /* BOOT_SEED_LEN bytes; 64-bit entry only */
+	bool mark_entry;     /* the guest's first instructions tell that they run (abi.h) */
 };
 
 /* Which registers the first vCPU starts with. */

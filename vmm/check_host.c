@@ -18,6 +18,7 @@
 #include "base/compiler.h"
 #include "base/fd.h"
 #include "vmm/check.h"
+#include "vmm/hostfile.h"
 
 #define FILE_MAX (1u << 20)
 
@@ -75,29 +76,6 @@ static void value(struct check_item *it, const char *fmt, ...)
 	va_start(ap, fmt);
 	(void)vsnprintf(it->value, sizeof(it->value), fmt, ap);
 	va_end(ap);
-}
-
-/* The first line of @path in @buf; false = not there. */
-static bool first_line(const char *path, char *buf, size_t len)
-{
-	auto_free char *text = NULL;
-
-	if (fd_read_file(AT_FDCWD, path, FILE_MAX, &text, NULL))
-		return false;
-	text[strcspn(text, "\n")] = '\0';
-	(void)snprintf(buf, len, "%.*s", (int)len - 1, text);
-	return true;
-}
-
-/* "a [b] c" → b. */
-static void chosen(char *s)
-{
-	char *open = strchr(s, '['), *close = open ? strchr(open, ']') : NULL;
-
-	if (close) {
-		*close = '\0';
-		memmove(s, open + 1, strlen(open + 1) + 1);
-	}
 }
 
 /* ---- KVM ------------------------------------------------------------------------------------- */
@@ -167,7 +145,7 @@ static void check_uring(struct check_host *h)
 	int rc = io_uring_queue_init(8, &ring, 0);
 
 	if (rc < 0) {
-		(void)first_line("/proc/sys/kernel/io_uring_disabled", sysctl, sizeof(sysctl));
+		(void)host_line("/proc/sys/kernel/io_uring_disabled", sysctl, sizeof(sysctl));
 		(void)snprintf(h->uring_reason, sizeof(h->uring_reason),
 			       "io_uring is refused: %s%s%s", strerror(-rc),
 			       sysctl[0] ? ", kernel.io_uring_disabled=" : "", sysctl);
@@ -193,29 +171,10 @@ static void check_uring(struct check_host *h)
 }
 
 /* ---- settings -------------------------------------------------------------------------------- */
-static bool cpu_flag(const char *flag)
-{
-	auto_free char *text = NULL;
-	const char *line, *p;
-	size_t n = strlen(flag);
-
-	if (fd_read_file(AT_FDCWD, "/proc/cpuinfo", 16 * FILE_MAX, &text, NULL))
-		return false;
-	line = strstr(text, "\nflags");
-	if (!line)
-		return false;
-	line++;
-	for (p = strstr(line, flag); p && p < line + strcspn(line, "\n"); p = strstr(p + 1, flag)) {
-		if (p[-1] == ' ' && (p[n] == ' ' || p[n] == '\n'))
-			return true;
-	}
-	return false;
-}
-
 static void check_machine(struct check_host *h)
 {
 	struct utsname u;
-	bool nested = cpu_flag("hypervisor");
+	bool nested = host_cpu_flag("hypervisor");
 
 	if (!uname(&u))
 		value(item(h, "kernel", CHECK_OK, ""), "%s", u.release);
@@ -223,9 +182,9 @@ static void check_machine(struct check_host *h)
 		   nested ? "every exit of a guest costs several of this machine's own" : ""),
 	      "%s", nested ? "a virtual machine" : "bare metal");
 	value(item(h, "cpu virtualization", CHECK_OK, ""), "%s",
-	      cpu_flag("vmx")	? "vmx"
-	      : cpu_flag("svm") ? "svm"
-				: "none shown by the CPU");
+	      host_cpu_flag("vmx")   ? "vmx"
+	      : host_cpu_flag("svm") ? "svm"
+				     : "none shown by the CPU");
 }
 
 /* Whether a parameter's value is one of the kernel's words for "on". */
@@ -243,15 +202,15 @@ static void check_kvm_params(struct check_host *h)
 	char v[64];
 
 	for (size_t i = 0; i < ARRAY_LEN(paging); i++) {
-		if (first_line(paging[i], v, sizeof(v)))
+		if (host_line(paging[i], v, sizeof(v)))
 			value(item(h, strrchr(paging[i], '/') + 1, is_on(v) ? CHECK_OK : CHECK_WARN,
 				   is_on(v) ? ""
 					    : "without nested paging every page fault is an exit"),
 			      "%s", v);
-		if (first_line(nested[i], v, sizeof(v)))
+		if (host_line(nested[i], v, sizeof(v)))
 			value(item(h, "nested", CHECK_OK, ""), "%s", v);
 	}
-	if (first_line("/sys/module/kvm/parameters/nx_huge_pages", v, sizeof(v)))
+	if (host_line("/sys/module/kvm/parameters/nx_huge_pages", v, sizeof(v)))
 		value(
 		    item(h, "kvm.nx_huge_pages", is_on(v) ? CHECK_WARN : CHECK_OK,
 			 is_on(v)
@@ -259,7 +218,7 @@ static void check_kvm_params(struct check_host *h)
 			       "KVM_CREATE_VM; 'never' if the CPU is not affected by iTLB multihit"
 			     : ""),
 		    "%s", v);
-	if (first_line("/sys/module/kvm/parameters/halt_poll_ns", v, sizeof(v)))
+	if (host_line("/sys/module/kvm/parameters/halt_poll_ns", v, sizeof(v)))
 		value(item(h, "kvm.halt_poll_ns", strcmp(v, "0") ? CHECK_NOTE : CHECK_OK,
 			   strcmp(v, "0")
 			       ? "idle vCPUs burn up to so much host CPU before they sleep"
@@ -301,32 +260,32 @@ static void check_memory(struct check_host *h)
 {
 	char v[96];
 
-	if (first_line("/sys/kernel/mm/transparent_hugepage/enabled", v, sizeof(v))) {
-		chosen(v);
+	if (host_line("/sys/kernel/mm/transparent_hugepage/enabled", v, sizeof(v))) {
+		host_chosen(v);
 		value(item(h, "transparent hugepages", strcmp(v, "never") ? CHECK_OK : CHECK_WARN,
 			   strcmp(v, "never")
 			       ? ""
 			       : "guest memory in 4 KiB pages: slower boots and walks"),
 		      "%s", v);
 	}
-	if (first_line("/sys/kernel/mm/transparent_hugepage/defrag", v, sizeof(v))) {
-		chosen(v);
+	if (host_line("/sys/kernel/mm/transparent_hugepage/defrag", v, sizeof(v))) {
+		host_chosen(v);
 		value(item(h, "hugepage defrag", CHECK_OK, ""), "%s", v);
 	}
-	if (first_line("/proc/sys/vm/nr_hugepages", v, sizeof(v)))
+	if (host_line("/proc/sys/vm/nr_hugepages", v, sizeof(v)))
 		value(item(h, "vm.nr_hugepages", CHECK_OK, ""), "%s", v);
-	if (first_line("/sys/kernel/mm/ksm/run", v, sizeof(v)))
+	if (host_line("/sys/kernel/mm/ksm/run", v, sizeof(v)))
 		value(item(h, "ksm", strcmp(v, "1") ? CHECK_OK : CHECK_WARN,
 			   strcmp(v, "1")
 			       ? ""
 			       : "pages merged across guests are a side channel between them"),
 		      "%s", strcmp(v, "1") ? "off" : "running");
-	if (first_line("/proc/sys/vm/overcommit_memory", v, sizeof(v)))
+	if (host_line("/proc/sys/vm/overcommit_memory", v, sizeof(v)))
 		value(item(h, "vm.overcommit_memory", strcmp(v, "2") ? CHECK_OK : CHECK_WARN,
 			   strcmp(v, "2") ? ""
 					  : "guests' memory is charged in full before it is used"),
 		      "%s", v);
-	if (first_line("/proc/sys/vm/max_map_count", v, sizeof(v)))
+	if (host_line("/proc/sys/vm/max_map_count", v, sizeof(v)))
 		value(item(h, "vm.max_map_count", CHECK_OK, ""), "%s", v);
 }
 
@@ -355,14 +314,14 @@ static void check_mitigations(struct check_host *h)
 	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
 		(void)snprintf(path, sizeof(path), "/sys/devices/system/cpu/vulnerabilities/%s",
 			       names[i]);
-		if (!first_line(path, v, sizeof(v)) || !strcmp(v, "Not affected"))
+		if (!host_line(path, v, sizeof(v)) || !strcmp(v, "Not affected"))
 			continue;
 		value(item(h, names[i], strncmp(v, "Vulnerable", 10) ? CHECK_OK : CHECK_WARN,
 			   strncmp(v, "Vulnerable", 10) ? ""
 							: "a guest may read what is not its own"),
 		      "%s", v);
 	}
-	if (first_line("/sys/devices/system/cpu/smt/control", v, sizeof(v)))
+	if (host_line("/sys/devices/system/cpu/smt/control", v, sizeof(v)))
 		value(item(h, "smt", CHECK_OK, ""), "%s", v);
 }
 

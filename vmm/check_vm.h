@@ -38,7 +38,8 @@ struct check_end {
 	bool ok;       /* CG_PORT_DONE with 0 */
 	unsigned mmio; /* accesses that left KVM_RUN as MMIO */
 	uint64_t mmio_write;
-	uint64_t ns;
+	uint64_t ns;	 /* on the wall */
+	uint64_t cpu_ns; /* of them, what the thread and its guest have had of the CPUs */
 	bool timed_out;
 	bool elsewhere;	  /* found by the host afterwards: the guest's step is not the place */
 	char reason[128]; /* unless ok: what happened, without where */
@@ -52,8 +53,8 @@ int check_vm_open(struct check_vm *vm, const char *dev, int kvm_fd, bool measure
 void check_vm_close(struct check_vm *vm);
 
 /*
- * Runs the payload's @entry (CG_LONG_MODE…) with @param until it answers, at most @limit_ms. @mark
- * is called at every CG_PORT_MARK and may be NULL; less than 0 ends the run.
+ * Runs the payload's @entry (CG_LONG_MODE…) with @param until it answers, at most @limit_ms of
+ * CPU time, or CHECK_STARVED times as long while it waits for an interrupt or for a CPU. @mark is called at every CG_PORT_MARK and may be NULL; less than 0 ends the run.
  */
 void check_vm_run(struct check_vm *vm, unsigned entry, uint64_t param, unsigned limit_ms,
 		  int (*mark)(struct check_vm *vm), struct check_end *end);

@@ -16,6 +16,10 @@ static const struct option options[] = {
     {"append", required_argument, NULL, RUN_OPT_APPEND},
     {"cpus", required_argument, NULL, RUN_OPT_CPUS},
     {"memory", required_argument, NULL, RUN_OPT_MEMORY},
+    {"memory-max", required_argument, NULL, RUN_OPT_MEMORY_MAX},
+    {"balloon", no_argument, NULL, RUN_OPT_BALLOON},
+    {"spare-disk", required_argument, NULL, RUN_OPT_SPARE_DISK},
+    {"control", required_argument, NULL, RUN_OPT_CONTROL},
     {"hw", required_argument, NULL, RUN_OPT_HW},
     {"disk", required_argument, NULL, RUN_OPT_DISK},
     {"share", required_argument, NULL, RUN_OPT_SHARE},
@@ -37,13 +41,18 @@ static const char help[] =
     "  -a, --append STRING              more words for the kernel command line\n"
     "  -c, --cpus N                     virtual CPUs (1)\n"
     "  -m, --memory SIZE                memory with suffix K, M or G (256M)\n"
+    "      --memory-max SIZE            memory that it can be given while it runs\n"
+    "      --balloon                    give memory that the guest frees back to the host\n"
     "      --hw fdt|mptable|auto        how the hardware is described (auto)\n"
-    "      --disk FILE[,ro]             a raw image or block device\n"
+    "      --disk FILE[,ro][,direct]    a raw image or block device\n"
+    "      --spare-disk N               empty disks that 'vmm ctl add-disk' fills\n"
     "      --share DIR,tag=TAG[,ro]     a directory over 9p\n"
-    "      --pmem FILE[,ro][,root]      persistent memory; root: the root file system\n"
-    "      --net tap=NAME[,mac=MAC]     a network card on a tap\n"
+    "      --pmem FILE[,ro][,root[=pN]] persistent memory; root: the root file system\n"
+    "      --net tap=NAME[,queues=N]    a network card on a tap\n"
+    "      --net passt[=SOCKET]         a network card without privileges\n"
     "      --console stdio|none|file=PATH   where hvc0 goes (stdio)\n"
     "      --serial                     a 16550A serial port (ttyS0) on stdio\n"
+    "      --control PATH|NAME          a socket for 'vmm ctl'\n"
     "      --boot-report[=json]         phases of the boot and exit counts on stderr\n"
     "      --config FILE                a JSON object with these options as keys\n"
     "      --name NAME                  for messages and the process\n\n"

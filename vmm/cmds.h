@@ -6,7 +6,9 @@
 #ifndef HUSK_VMM_CMDS_H
 #define HUSK_VMM_CMDS_H
 
+int cmd_bench(int argc, char **argv);
 int cmd_check(int argc, char **argv);
+int cmd_ctl(int argc, char **argv);
 int cmd_run(int argc, char **argv);
 
 #endif

@@ -66,7 +66,9 @@ static void on_tick(struct loop_op *op, int res, unsigned flags)
 	if (res != -ETIME || atomic_load(&h->sh->stop))
 		return;
 	now = cpu_time(h);
-	if (now - h->seen >= HALT_BUSY_NS) {
+	if (atomic_load(&h->sh->paused)) {
+		h->wait = h->due = 1;
+	} else if (now - h->seen >= HALT_BUSY_NS) {
 		h->wait = h->due = 1;
 	} else if (h->due > 1) {
 		h->due--;

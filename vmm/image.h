@@ -39,6 +39,7 @@ struct kernel_image {
 	uint64_t entry;
 	uint64_t end;		    /* first byte behind what was loaded */
 	bool linux_note;	    /* has a note of owner "Linux" */
+	bool ours;		    /* made from kernel-config/, as its build salt says */
 	bool has_of;		    /* takes a device tree (it knows our bus's name) */
 	uint32_t cmdline_max;	    /* bytes without the NUL */
 	size_t hdr_len;		    /* of a bzImage's setup header; 0 = came as ELF */

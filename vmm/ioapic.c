@@ -4,9 +4,10 @@
  */
 #include "vmm/ioapic.h"
 
+#include <errno.h>
 #include <string.h>
 
-#include "base/compiler.h"
+#include "base/endian.h"
 
 #define REG_SELECT 0x00u
 #define REG_WINDOW 0x10u
@@ -20,7 +21,9 @@
 #define VERSION 0x11u
 
 /* What a guest may write: all but delivery status and remote IRR, which are ours. */
-#define ENTRY_RW (~((1ull << 12) | IOAPIC_REMOTE_IRR) & 0xff0000000001ffffull)
+#define ENTRY_RW  (~((1ull << 12) | IOAPIC_REMOTE_IRR) & 0xff0000000001ffffull)
+#define ID_RW	  0x0f000000u
+#define SELECT_RW 0xffu
 
 void ioapic_init(struct ioapic *a, const struct ioapic_ops *ops, void *ctx)
 {
@@ -164,7 +167,7 @@ static void reg_write(struct ioapic *a, uint32_t val)
 	uint32_t idx = a->select;
 
 	if (idx == IDX_ID)
-		a->id = val & 0x0f000000u;
+		a->id = val & ID_RW;
 	idx -= IDX_REDIR;
 	if (idx < 2 * a->pins)
 		entry_write(a, idx, val);
@@ -195,7 +198,7 @@ void ioapic_write(struct ioapic *a, uint64_t off, const void *buf, unsigned len)
 	memcpy(&val, buf, sizeof(val));
 	(void)pthread_mutex_lock(&a->lock);
 	if (off == REG_SELECT)
-		a->select = val & 0xff;
+		a->select = val & SELECT_RW;
 	else if (off == REG_WINDOW)
 		reg_write(a, val);
 	(void)pthread_mutex_unlock(&a->lock);
@@ -211,4 +214,76 @@ bool ioapic_has_nmi(struct ioapic *a)
 		found |= !(a->entry[i] & IOAPIC_MASKED) && (a->entry[i] & IOAPIC_DELIVERY) > 0x100;
 	(void)pthread_mutex_unlock(&a->lock);
 	return found;
+}
+
+/* ---- snapshots ----------------------------------------------------------------------------------- */
+
+#define TAG_IOAPIC     SNAP_TAG('I', 'O', 'A', 'P')
+#define IOAPIC_VERSION 1u
+
+struct ioapic_wire {
+	le32_t pins, select, id, edges, levels, zero;
+	le64_t entry[IOAPIC_PINS];
+};
+_Static_assert(sizeof(struct ioapic_wire) == 24 + 8 * IOAPIC_PINS, "no padding");
+
+int ioapic_save(struct ioapic *a, struct buf *to)
+{
+	struct ioapic_wire w = {0};
+
+	(void)pthread_mutex_lock(&a->lock);
+	w.pins = le32_of(a->pins);
+	w.select = le32_of(a->select);
+	w.id = le32_of(a->id);
+	w.edges = le32_of(a->edges);
+	w.levels = le32_of(a->levels);
+	for (unsigned i = 0; i < IOAPIC_PINS; i++)
+		w.entry[i] = le64_of(a->entry[i]);
+	(void)pthread_mutex_unlock(&a->lock);
+	return snap_put(to, TAG_IOAPIC, IOAPIC_VERSION, &w, sizeof(w));
+}
+
+/* What a guest could not have made is not taken. */
+static bool wire_is_sane(const struct ioapic *a, const struct ioapic_wire *w)
+{
+	const uint32_t none = ~(uint32_t)((1ull << a->pins) - 1);
+
+	if (le32_get(w->pins) != a->pins || (le32_get(w->select) & ~SELECT_RW) ||
+	    (le32_get(w->id) & ~ID_RW) || (le32_get(w->edges) & none) ||
+	    (le32_get(w->levels) & none) || le32_get(w->zero))
+		return false;
+	for (unsigned i = 0; i < IOAPIC_PINS; i++) {
+		uint64_t entry = le64_get(w->entry[i]);
+
+		if ((entry & ~(ENTRY_RW | IOAPIC_REMOTE_IRR)) ||
+		    ((entry & IOAPIC_REMOTE_IRR) && !(entry & IOAPIC_LEVEL)) ||
+		    (i >= a->pins && entry != IOAPIC_MASKED))
+			return false;
+	}
+	return true;
+}
+
+int ioapic_load(struct ioapic *a, struct snap_rd *r)
+{
+	struct ioapic_wire w;
+	const uint8_t *p;
+	size_t len;
+	int rc = snap_get(r, TAG_IOAPIC, IOAPIC_VERSION, sizeof(w), &p, &len);
+
+	if (rc < 0)
+		return rc;
+	memcpy(&w, p, sizeof(w));
+	if (len != sizeof(w) || !wire_is_sane(a, &w))
+		return -EPROTO;
+	(void)pthread_mutex_lock(&a->lock);
+	a->select = le32_get(w.select);
+	a->id = le32_get(w.id);
+	a->edges = le32_get(w.edges);
+	a->levels = le32_get(w.levels);
+	for (unsigned i = 0; i < IOAPIC_PINS; i++)
+		a->entry[i] = le64_get(w.entry[i]);
+	if (a->ops->routes)
+		a->ops->routes(a->ctx, a->entry);
+	(void)pthread_mutex_unlock(&a->lock);
+	return 0;
 }

@@ -15,6 +15,9 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include "base/buf.h"
+#include "base/compiler.h"
+#include "virtio/snap.h"
 
 #define IOAPIC_PINS 24u
 
@@ -67,6 +70,13 @@ bool ioapic_has_nmi(struct ioapic *a);
  */
 void ioapic_read(struct ioapic *a, uint64_t off, void *buf, unsigned len);
 void ioapic_write(struct ioapic *a, uint64_t off, const void *buf, unsigned len);
+
+/*
+ * Its registers as a record (virtio/snap.h), of a machine whose vCPUs stand still; into a new one with as
+ * many pins. Checks all it reads. Messages that were sent are the local APICs'. 0 or -errno.
+ */
+int ioapic_save(struct ioapic *a, struct buf *to) MUST_CHECK;
+int ioapic_load(struct ioapic *a, struct snap_rd *r) MUST_CHECK;
 
 /* The message that an entry stands for. */
 void ioapic_message(uint64_t entry, uint64_t *addr, uint32_t *data);

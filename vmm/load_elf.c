@@ -184,14 +184,17 @@ static int read_notes(struct elf *elf, const struct image_src *src, struct err *
 {
 	for (unsigned i = 0; i < elf->phnum; i++) {
 		const Elf64_Phdr *ph = &elf->ph[i];
-		auto_free uint8_t *buf = NULL;
+		auto_free uint8_t *large = NULL;
+		uint8_t small[1024], *buf = small;
 		int rc;
 
 		if (ph->p_type != PT_NOTE || !ph->p_filesz)
 			continue;
 		if (ph->p_filesz > NOTES_MAX)
 			return bad(elf, e, "its notes are longer than 1 MiB");
-		buf = malloc(ph->p_filesz);
+		/* The usual ones without the allocator: it would make this thread an arena. */
+		if (ph->p_filesz > sizeof(small))
+			buf = large = malloc(ph->p_filesz);
 		if (!buf)
 			return err_set(e, -ENOMEM, "kernel '%s': out of memory", elf->name);
 		rc = image_read(src, ph->p_offset, buf, ph->p_filesz);
@@ -290,13 +293,9 @@ static int choose_entry(const struct elf *elf, struct kernel_image *ret, struct 
 int elf_load(const struct gmem *mem, const struct image_src *src, const char *name,
 	     struct kernel_image *ret, struct err *e)
 {
-	auto_free struct elf *elf = calloc(1, sizeof(*elf));
-	int rc;
+	struct elf file = {.name = name}, *elf = &file;
+	int rc = read_header(elf, src, e);
 
-	if (!elf)
-		return err_set(e, -ENOMEM, "kernel '%s': out of memory", name);
-	elf->name = name;
-	rc = read_header(elf, src, e);
 	if (rc == 0)
 		rc = read_notes(elf, src, e);
 	for (unsigned i = 0; rc == 0 && i < elf->phnum; i++) {
@@ -316,6 +315,7 @@ int elf_load(const struct gmem *mem, const struct image_src *src, const char *na
 		return rc;
 	ret->cmdline_max = LINUX_CMDLINE_MAX;
 	ret->linux_note = elf->linux_note;
+	ret->ours = elf->salt_fdt;
 	if (ret->proto == BOOT_LINUX64)
 		ret->has_of = elf->salt_fdt || knows_our_tree(elf, mem);
 	return 0;

@@ -16,22 +16,45 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "vmm/kvmstats.h"
 #include "vmm/memmap.h"
 
 /*
  * What every guest kernel gets in front of the user's words, which win where they disagree.
  *
+ * tsc=reliable     no clock watchdog: there is nothing to compare the TSC with
+ * rcupdate.rcu_expedited=1  nobody sits out grace periods
+ * noreplace-smp    a kernel with one CPU patches 8000 lock prefixes away at boot, each with a
+ *                  switch of page tables; they cost less where they are
+ * dummy.numdummies=0  no dummy0 in every network name space's first
+ */
+static const char cmdline_common[] =
+    "tsc=reliable rcupdate.rcu_expedited=1 noreplace-smp dummy.numdummies=0";
+/*
+ * Not for kernels of ours, which are made so: a word is compared with hundreds of names, twice.
+ *
  * reboot=k         a restart writes to port 0x64, which ends the machine
  * panic=-1         a panic restarts at once
- * tsc=reliable     no clock watchdog: there is nothing to compare the TSC with
  * no_timer_check   no test whether the PIT's interrupt arrives: there is no PIT
  * cryptomgr.notests  no self-tests of ciphers
  * random.trust_cpu=on, and the seed: no waiting for entropy
- * rcupdate.rcu_expedited=1  boot does not sit out grace periods
  */
-static const char cmdline_common[] =
-    "reboot=k panic=-1 tsc=reliable no_timer_check cryptomgr.notests "
-    "random.trust_cpu=on rcupdate.rcu_expedited=1";
+static const char cmdline_foreign[] =
+    " reboot=k panic=-1 no_timer_check cryptomgr.notests random.trust_cpu=on";
+/*
+ * Early allocations begin behind the kernel instead of at the end of memory: they share its huge
+ * pages, fewer of which the host has to clear. Its price is that memory added later would be
+ * movable only, which the second word forbids. Not for large machines: their page descriptors
+ * belong above 4 GiB. And only for kernels of ours: one without memory hotplug would hand the word on
+ * to its init.
+ */
+static const char cmdline_compact[] = " movable_node memhp_default_state=online_kernel";
+#define COMPACT_MAX (16ull << 30)
+/*
+ * Variables of each CPU in pages of their own. Otherwise 2 MiB are taken and cleared for them, by the
+ * guest and before it by the host, for the sake of one large page; 150 KiB a CPU are needed.
+ */
+static const char cmdline_percpu[] = " percpu_alloc=page";
 /* With an MP table there is no ACPI and no PCI to look for. */
 static const char cmdline_mptable[] = " acpi=off pci=off";
 /* Do not probe for UARTs that are not there. */
@@ -57,68 +80,6 @@ static int check_config(const struct machine_config *cfg, struct err *e)
 	return 0;
 }
 
-static int make_memory(struct machine *m, struct err *e)
-{
-	uint64_t low = memmap_low_len(m->cfg.memory), high = memmap_high_len(m->cfg.memory);
-	int rc = mem_ram(&m->ram, m->cfg.memory);
-
-	if (rc < 0)
-		return err_sys(e, rc, "%llu MiB of guest memory",
-			       (unsigned long long)(m->cfg.memory >> 20));
-	rc = vm_add_memory(&m->vm, GPA_RAM_LOW, low, m->ram.host, false);
-	if (rc == 0)
-		rc = gmem_add(&m->gmem, GPA_RAM_LOW, low, m->ram.host, false);
-	if (rc == 0 && high)
-		rc = vm_add_memory(&m->vm, GPA_RAM_HIGH, high, m->ram.host + low, false);
-	if (rc == 0 && high)
-		rc = gmem_add(&m->gmem, GPA_RAM_HIGH, high, m->ram.host + low, false);
-	return rc ? err_sys(e, rc, "setting up guest memory") : 0;
-}
-
-static int load_initrd(struct machine *m, const struct machine_config *cfg, struct err *e)
-{
-	struct image_src src;
-	void *to;
-	int rc;
-
-	if (cfg->initrd_fd < 0)
-		return 0;
-	rc = image_open(&src, cfg->initrd_fd, cfg->initrd_name, e);
-	if (rc == 0)
-		rc = boot_place_initrd(&m->image, m->cfg.memory, src.size, &m->initrd, e);
-	if (rc < 0)
-		return err_wrap(e, "initrd");
-	to = gmem_map(&m->gmem, m->initrd, src.size, 1, true);
-	rc = to ? image_read(&src, 0, to, src.size) : -EFAULT;
-	if (rc < 0)
-		return err_sys(e, rc, "initrd '%s'", cfg->initrd_name);
-	m->initrd_len = src.size;
-	return 0;
-}
-
-static int load(struct machine *m, const struct machine_config *cfg, struct err *e)
-{
-	struct image_src src;
-	int rc = image_open(&src, cfg->kernel_fd, cfg->kernel_name, e);
-
-	if (rc < 0)
-		return err_wrap(e, "kernel");
-	rc = image_load(&m->gmem, &src, cfg->kernel_name, &m->image, e);
-	if (rc == 0)
-		rc = load_initrd(m, cfg, e);
-	if (rc < 0)
-		return rc;
-	m->hw = cfg->hw;
-	if (m->hw == MACHINE_HW_AUTO)
-		m->hw = m->image.proto == BOOT_LINUX64 && m->image.has_of ? MACHINE_HW_FDT
-									  : MACHINE_HW_MPTABLE;
-	if (m->hw == MACHINE_HW_FDT && m->image.proto == BOOT_PVH)
-		return err_set(e, -EINVAL,
-			       "kernel '%s': a PVH kernel cannot be given a device tree",
-			       cfg->kernel_name);
-	return 0;
-}
-
 static int make(struct machine *m, const struct machine_config *cfg, struct err *e)
 {
 	int rc;
@@ -127,18 +88,24 @@ static int make(struct machine *m, const struct machine_config *cfg, struct err 
 	m->cmdline = strdup(cfg->cmdline ? cfg->cmdline : "");
 	if (!m->kernel_name || !m->cmdline)
 		return err_set(e, -ENOMEM, "out of memory");
-	rc = vm_open(&m->vm, cfg->kvm_fd, e);
+	m->hw = cfg->hw;
+	rc = machine_make_memory(m, e);
+	if (rc == 0)
+		rc = machine_load_begin(m, e);
+	if (rc == 0)
+		rc = vm_open(&m->vm, cfg->kvm_fd, e);
 	if (rc < 0)
 		return rc;
 	report_stamp(cfg->report, PHASE_CREATE_VM);
-	rc = make_memory(m, e);
+	rc = machine_give_memory(m, e);
 	if (rc < 0)
 		return rc;
 	report_stamp(cfg->report, PHASE_MEMORY);
-	rc = load(m, cfg, e);
+	/* The registers and windows of a machine depend on how it is described to the guest. */
+	if (m->hw == MACHINE_HW_AUTO)
+		rc = machine_load_await(m, e);
 	if (rc < 0)
 		return rc;
-	report_stamp(cfg->report, PHASE_KERNEL);
 	return machine_add_registers(m, e);
 }
 
@@ -159,6 +126,7 @@ int machine_new(struct machine **ret, const struct machine_config *cfg, struct l
 	m->cfg = *cfg;
 	m->loop = loop;
 	m->vm.fd = m->vm.kvm_fd = -1;
+	m->load.kernel_fd = m->load.initrd_fd = -1;
 	m->pmem_next = GPA_PMEM;
 	m->end_work.fn = on_end;
 	m->left_work.fn = on_left;
@@ -166,9 +134,10 @@ int machine_new(struct machine **ret, const struct machine_config *cfg, struct l
 	(void)pthread_mutex_init(&m->shared.gate_lock, NULL);
 	(void)pthread_cond_init(&m->shared.gate_moved, NULL);
 	for (unsigned i = 0; i < MACHINE_CPUS_MAX; i++)
-		m->vcpu[i].fd = -1;
+		m->vcpu[i].fd = m->vcpu[i].stats_fd = -1;
 	machine_init_slots(m);
 	halt_init(&m->halt, m->vcpu, &m->shared);
+	pause_init(&m->pause, m->vcpu, &m->shared, loop);
 	rc = make(m, cfg, e);
 	if (rc < 0) {
 		machine_free(m);
@@ -181,6 +150,19 @@ int machine_new(struct machine **ret, const struct machine_config *cfg, struct l
 const struct gmem *machine_gmem(const struct machine *m)
 {
 	return &m->gmem;
+}
+
+int machine_kvm_stats(const struct machine *m,
+		      void (*of_vm)(void *ctx, const char *name, uint64_t v), void *vm_ctx,
+		      void (*of_vcpu)(void *ctx, const char *name, uint64_t v), void *vcpu_ctx)
+{
+	auto_fd fd = kvmstats_open(m->vm.fd);
+	int rc = fd < 0 ? fd : kvmstats_read(fd, of_vm, vm_ctx);
+
+	for (unsigned i = 0; rc == 0 && i < m->cfg.cpus; i++)
+		if (m->vcpu[i].stats_fd >= 0)
+			rc = kvmstats_read(m->vcpu[i].stats_fd, of_vcpu, vcpu_ctx);
+	return rc;
 }
 
 /* ---- describing --------------------------------------------------------------------------------
@@ -209,7 +191,10 @@ static int make_cmdline(const struct machine *m, const struct hw_desc *hw, char 
 			struct err *e)
 {
 	bool mp = m->hw == MACHINE_HW_MPTABLE;
-	int n = snprintf(buf, CMDLINE_BUF, "%s%s%s", cmdline_common, mp ? cmdline_mptable : "",
+	bool compact = m->image.ours && m->cfg.memory <= COMPACT_MAX;
+	int n = snprintf(buf, CMDLINE_BUF, "%s%s%s%s%s%s", cmdline_common,
+			 m->image.ours ? "" : cmdline_foreign, compact ? cmdline_compact : "",
+			 compact ? cmdline_percpu : "", mp ? cmdline_mptable : "",
 			 m->has_serial ? "" : cmdline_no_serial);
 	int slots = mp ? hw_mptable_cmdline(hw, buf + n, CMDLINE_BUF - (size_t)n) : 0;
 	size_t len, room;
@@ -224,12 +209,15 @@ static int make_cmdline(const struct machine *m, const struct hw_desc *hw, char 
 	return 0;
 }
 
+/* @hw: NULL = one that says nothing, beside a device tree. */
 static int put_mptable(struct machine *m, const struct hw_desc *hw, struct err *e)
 {
 	uint8_t buf[HW_MPTABLE_MAX];
-	int len = hw_mptable(hw, GPA_MPTABLE, buf, sizeof(buf));
+	uint64_t gpa = hw ? GPA_MPTABLE : GPA_NO_MPTABLE;
+	int len =
+	    hw ? hw_mptable(hw, gpa, buf, sizeof(buf)) : hw_mptable_none(gpa, buf, sizeof(buf));
 
-	if (len < 0 || gmem_write(&m->gmem, GPA_MPTABLE, buf, (size_t)len) < 0)
+	if (len < 0 || gmem_write(&m->gmem, gpa, buf, (size_t)len) < 0)
 		return err_set(e, -ENOSPC, "the MP table does not fit");
 	return 0;
 }
@@ -243,7 +231,8 @@ static int prepare_boot(struct machine *m, struct boot_regs *regs, struct err *e
 				    .cmdline = cmdline,
 				    .ram = m->cfg.memory,
 				    .initrd = m->initrd,
-				    .initrd_len = m->initrd_len};
+				    .initrd_len = m->initrd_len,
+				    .mark_entry = m->cfg.report && m->cfg.report->wanted};
 	struct hw_desc hw;
 	int rc;
 
@@ -258,11 +247,10 @@ static int prepare_boot(struct machine *m, struct boot_regs *regs, struct err *e
 			return err_sys(e, rc, "device tree");
 		in.fdt = fdt;
 		in.fdt_len = (size_t)rc;
-	} else {
-		rc = put_mptable(m, &hw, e);
-		if (rc < 0)
-			return rc;
 	}
+	rc = put_mptable(m, fdt ? NULL : &hw, e);
+	if (rc < 0)
+		return rc;
 	if (getrandom(seed, sizeof(seed), 0) == (ssize_t)sizeof(seed))
 		in.seed = seed;
 	rc = boot_setup(&m->gmem, &in, regs, e);
@@ -298,6 +286,13 @@ static void vcpu_muster(void *ctx, struct vcpu *v)
 	halt_muster(&m->halt, v);
 }
 
+static void vcpu_park(void *ctx, struct vcpu *v)
+{
+	struct machine *m = ctx;
+
+	pause_park(&m->pause, v);
+}
+
 static int make_vcpus(struct machine *m, const struct boot_regs *regs, struct err *e)
 {
 	int rc = cpuid_query(&m->cpuid, &m->vm, e);
@@ -311,12 +306,16 @@ static int make_vcpus(struct machine *m, const struct boot_regs *regs, struct er
 	m->shared.end = vcpu_end;
 	m->shared.left = vcpu_left;
 	m->shared.muster = vcpu_muster;
+	m->shared.park = vcpu_park;
 	m->shared.ctx = m;
 	m->shared.init = m->cfg.vcpu_init;
 	m->shared.init_arg = m->cfg.ctx;
 	m->shared.gated = m->cfg.vcpu_init || m->cfg.before_run;
 	for (unsigned i = 0; rc == 0 && i < m->cfg.cpus; i++)
 		rc = vcpu_new(&m->vcpu[i], &m->shared, i, &m->cpuid, regs, e);
+	/* Before they run; a kernel that has none leaves them out. */
+	for (unsigned i = 0; rc == 0 && m->cfg.kvm_stats && i < m->cfg.cpus; i++)
+		m->vcpu[i].stats_fd = kvmstats_open(m->vcpu[i].fd);
 	return rc;
 }
 
@@ -326,6 +325,7 @@ static void stop_vcpus(struct machine *m)
 	for (unsigned i = 0; i < m->cfg.cpus; i++)
 		vcpu_kick(&m->vcpu[i]);
 	halt_release(&m->halt);
+	pause_release(&m->pause);
 }
 
 /*
@@ -388,6 +388,8 @@ int machine_start(struct machine *m, struct err *e)
 	BUG_ON(m->started);
 	rc = machine_add_slots(m, e);
 	if (rc == 0)
+		rc = machine_load_await(m, e);
+	if (rc == 0)
 		rc = prepare_boot(m, &regs, e);
 	if (rc == 0)
 		rc = make_vcpus(m, &regs, e);
@@ -407,10 +409,29 @@ int machine_start(struct machine *m, struct err *e)
 	m->halt.halted = all_halted;
 	m->halt.stopped = watch_stopped;
 	m->halt.ctx = m;
+	m->pause.stopped = watch_stopped;
+	m->pause.ctx = m;
 	if (m->hw == MACHINE_HW_MPTABLE)
 		halt_start(&m->halt, m->loop);
 	machine_arm_slots(m);
 	return 0;
+}
+
+int machine_pause(struct machine *m, uint64_t timeout_ns, void (*done)(void *ctx, int rc),
+		  void *ctx)
+{
+	return m->started ? pause_begin(&m->pause, timeout_ns, done, ctx) : -ESRCH;
+}
+
+void machine_resume(struct machine *m)
+{
+	if (m->started)
+		pause_end(&m->pause);
+}
+
+bool machine_is_paused(const struct machine *m)
+{
+	return m->pause.paused;
 }
 
 /* ---- ending ------------------------------------------------------------------------------------
@@ -472,6 +493,8 @@ static void on_left(struct loop_work *w)
 	watch_stop(&m->watch);
 	m->draining++;
 	halt_stop(&m->halt);
+	m->draining++;
+	pause_stop(&m->pause);
 	machine_drained(m);
 }
 
@@ -493,6 +516,7 @@ void machine_free(struct machine *m)
 {
 	if (!m || (m->started && !m->ended && !stop_and_wait(m)))
 		return;
+	machine_load_end(m);
 	loop_unpost(m->loop, &m->end_work); /* of a start that failed half-way */
 	for (unsigned i = 0; i < MACHINE_CPUS_MAX; i++)
 		vcpu_free(&m->vcpu[i]);
@@ -500,12 +524,14 @@ void machine_free(struct machine *m)
 	vm_close(&m->vm);
 	for (unsigned i = 0; i < BOOT_PMEM_MAX; i++)
 		mem_unmap(&m->pmem[i].map);
+	mem_unmap(&m->vmem_map);
 	mem_unmap(&m->ram);
 	if (m->ioapic.ops) {
 		ioapic_fini(&m->ioapic);
 		serial_fini(&m->serial);
 	}
 	halt_fini(&m->halt);
+	pause_fini(&m->pause);
 	(void)pthread_mutex_destroy(&m->end_lock);
 	(void)pthread_mutex_destroy(&m->shared.gate_lock);
 	(void)pthread_cond_destroy(&m->shared.gate_moved);

@@ -16,6 +16,7 @@
 #include <stdint.h>
 #include "base/err.h"
 #include "base/loop.h"
+#include "virtio/devices.h"
 #include "virtio/virtio.h"
 #include "vmm/report.h"
 
@@ -61,7 +62,10 @@ struct machine_config {
 	 */
 	int (*vcpu_init)(void *ctx, struct err *e);
 	int (*before_run)(void *ctx, struct err *e);
+	bool kvm_stats;	       /* machine_kvm_stats() will be asked for */
 	struct report *report; /* phase stamps; may be NULL */
+	/* The guest's memory has another size, or it has told statistics; loop; may be NULL. */
+	void (*memory_changed)(void *ctx);
 };
 
 #define MACHINE_MEMORY_MIN (16ull << 20)
@@ -82,6 +86,11 @@ int machine_new(struct machine **ret, const struct machine_config *cfg, struct l
  */
 int machine_plug(struct machine *m, struct virtio_dev *dev, unsigned *ret_slot,
 		 struct err *e) MUST_CHECK;
+/*
+ * Takes a device out of its slot and frees it, soon: its driver in the guest should have let go of it
+ * (one that has not finds an empty slot). The slot can be filled again after that. Started machines.
+ */
+void machine_unplug(struct machine *m, unsigned slot);
 /* The slot's register window, which names the guest's platform device ("<gpa in hex>.virtio_mmio").
  */
 uint64_t machine_slot_gpa(const struct machine *m, unsigned slot);
@@ -95,8 +104,55 @@ uint64_t machine_slot_gpa(const struct machine *m, unsigned slot);
 int machine_pmem(struct machine *m, int fd, const char *name, bool readonly,
 		 struct err *e) MUST_CHECK;
 
+/*
+ * Memory whose size changes while the guest runs; both are devices, which go into a slot as with
+ * machine_plug(). The balloon takes memory away, and gives free memory back to the host by itself
+ * (@stats: the guest is asked for statistics too). The other one adds memory up to @max bytes in all.
+ */
+int machine_add_balloon(struct machine *m, bool stats, unsigned *ret_slot,
+			struct err *e) MUST_CHECK;
+int machine_add_vmem(struct machine *m, uint64_t max, unsigned *ret_slot, struct err *e) MUST_CHECK;
+/*
+ * Asks for the guest to have @bytes: above what it began with by adding memory, below it by the
+ * balloon. The guest follows when it can, or not at all: machine_memory() tells. -ENOTSUP without the
+ * device that it takes, -ERANGE beyond its bounds.
+ */
+int machine_set_memory(struct machine *m, uint64_t bytes, struct err *e) MUST_CHECK;
+struct machine_memory {
+	uint64_t boot, max; /* bytes; what it began with, and what it can have at most */
+	uint64_t wanted;    /* what machine_set_memory() asked for */
+	uint64_t now;	    /* what the guest has taken and not given up */
+	bool has_balloon;
+	struct balloon_stats balloon;
+};
+void machine_memory(const struct machine *m, struct machine_memory *ret);
+/* Asks the guest for new statistics; memory_changed() follows. False: it has none to give. */
+bool machine_ask_memory(struct machine *m);
+
+/* The device in a slot, the machine's; NULL when it is empty or does not exist. */
+struct virtio_dev *machine_device(const struct machine *m, unsigned slot);
+/* KVM's own counters, of the VM and of each vCPU (the same names again). 0 or -errno. */
+int machine_kvm_stats(const struct machine *m,
+		      void (*of_vm)(void *ctx, const char *name, uint64_t v), void *vm_ctx,
+		      void (*of_vcpu)(void *ctx, const char *name, uint64_t v),
+		      void *vcpu_ctx) MUST_CHECK;
+
 /* Builds the hardware description, makes the vCPUs, starts their threads. */
 int machine_start(struct machine *m, struct err *e) MUST_CHECK;
+/*
+ * Stops the guest: every vCPU leaves it and waits. Returns 0, and done(), once, on the loop and not
+ * from inside: 0 = no vCPU runs, and none has an access open; -ETIMEDOUT: one of them did not come
+ * within @timeout_ns, the guest goes on; -ECANCELED: machine_resume() or the end of the machine came
+ * first. Or -EBUSY while another pause is on its way, -ESRCH when the machine does not run. A
+ * machine that is paused already says so in the same way. The loop and the devices go on; the
+ * guest's clocks, too. A paused machine can be stopped and freed.
+ */
+int machine_pause(struct machine *m, uint64_t timeout_ns, void (*done)(void *ctx, int rc),
+		  void *ctx) MUST_CHECK;
+/* The guest goes on, now. One that is not paused: nothing happens. */
+void machine_resume(struct machine *m);
+bool machine_is_paused(const struct machine *m);
+
 /* Asks the machine to end; ended(MACHINE_STOPPED) follows on the loop. */
 void machine_stop(struct machine *m);
 /* Bytes for the serial port's receiver; returns how many fit. */

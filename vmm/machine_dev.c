@@ -14,6 +14,7 @@
 #include <sys/eventfd.h>
 #include <sys/stat.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "virtio/devices.h"
 #include "vmm/abi.h"
@@ -23,6 +24,11 @@ uint64_t machine_slot_gpa(const struct machine *m, unsigned slot)
 {
 	(void)m;
 	return GPA_SLOTS + slot * MMIO_SLOT_STRIDE;
+}
+
+struct virtio_dev *machine_device(const struct machine *m, unsigned slot)
+{
+	return slot < MACHINE_SLOTS_MAX && m->slot[slot].used ? m->slot[slot].io.dev : NULL;
 }
 
 static void slot_read(void *ctx, uint64_t off, void *buf, unsigned len)
@@ -61,11 +67,71 @@ static void slot_arm(struct slot *s)
 	loop_read(s->m->loop, &s->kick, s->kick_fd, &s->kick_val, sizeof(s->kick_val), LOOP_NO_OFF);
 }
 
+/* ---- a device that goes ---------------------------------------------------------------------- */
+
+#define RETRY_NS NS_PER_MS
+
+static void leave_again(struct loop_op *op, int res, unsigned flags);
+
+/* Has drained, no notification is under way, no vCPU is in its registers: then it is over. */
+static void leave_step(struct slot *s)
+{
+	struct machine *m = s->m;
+
+	if (!s->down || s->kick.busy || s->retry.op.busy)
+		return;
+	vmmio_unplug(&s->io);
+	if (!vmmio_is_quiet(&s->io)) {
+		s->retry.op = (struct loop_op){.done = leave_again, .what = "slot"};
+		loop_timer(m->loop, &s->retry, clock_ns() + RETRY_NS);
+		return;
+	}
+	(void)!vm_ioeventfd(&m->vm, machine_slot_gpa(m, (unsigned)(s - m->slot)) + VMMIO_NOTIFY,
+			    s->kick_fd, false);
+	fd_close(&s->kick_fd);
+	virtio_free(s->leaving);
+	s->leaving = NULL;
+	s->down = s->used = false;
+	if (m->draining)
+		machine_drained(m);
+}
+
+static void leave_again(struct loop_op *op, int res, unsigned flags)
+{
+	(void)res;
+	(void)flags;
+	leave_step(container_of(op, struct slot, retry.op));
+}
+
+static void leave_down(void *arg)
+{
+	struct slot *s = arg;
+
+	s->down = true;
+	leave_step(s);
+}
+
+void machine_unplug(struct machine *m, unsigned slot)
+{
+	struct slot *s = &m->slot[slot];
+
+	BUG_ON(slot >= MACHINE_SLOTS_MAX || !s->used || !m->started);
+	if (s->leaving || m->draining || m->ended)
+		return;
+	s->leaving = s->io.dev;
+	loop_cancel(m->loop, &s->kick);
+	virtio_shutdown(s->leaving, leave_down, s);
+}
+
 static void kick_done(struct loop_op *op, int res, unsigned flags)
 {
 	struct slot *s = container_of(op, struct slot, kick);
 
 	(void)flags;
+	if (s->leaving) {
+		leave_step(s);
+		return;
+	}
 	if (s->m->draining) {
 		machine_drained(s->m);
 		return;
@@ -176,6 +242,10 @@ void machine_drain_slots(struct machine *m)
 
 		if (!s->used)
 			continue;
+		if (s->leaving) { /* counted by its end */
+			m->draining++;
+			continue;
+		}
 		kick_all(s);
 		m->draining += 2;
 		if (!s->kick.busy)
@@ -191,8 +261,9 @@ void machine_free_slots(struct machine *m)
 		struct slot *s = &m->slot[i];
 
 		if (s->used)
-			virtio_free(s->io.dev);
+			virtio_free(s->leaving ? s->leaving : s->io.dev);
 		s->used = false;
+		s->leaving = NULL;
 		fd_close(&s->kick_fd);
 	}
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The inside of a machine, shared by machine.c (life), machine_dev.c (slots, windows) and
- * machine_regs.c (registers).
+ * The inside of a machine, shared by machine.c (life), machine_dev.c (slots, windows),
+ * machine_load.c (memory, kernel), machine_mem.c (memory that comes and goes) and machine_regs.c
+ * (registers).
  */
 #ifndef HUSK_VMM_MACHINE_PRIV_H
 #define HUSK_VMM_MACHINE_PRIV_H
@@ -16,6 +17,7 @@
 #include "vmm/ioapic.h"
 #include "vmm/machine.h"
 #include "vmm/mem.h"
+#include "vmm/pause.h"
 #include "vmm/serial.h"
 #include "vmm/vcpu.h"
 #include "vmm/vm.h"
@@ -28,13 +30,24 @@ struct slot {
 	int kick_fd; /* eventfd; -1 = none */
 	uint64_t kick_val;
 	struct loop_op kick;
-	bool down; /* its device has drained */
+	bool down;		    /* its device has drained */
+	struct virtio_dev *leaving; /* machine_unplug(): the device that goes; else NULL */
+	struct loop_timer retry;    /* while a vCPU is within one of its registers */
 };
 
 struct pmem_window {
 	struct mem_map map;
 	uint64_t gpa;
 	bool readonly;
+};
+
+/* machine_load.c; the thread's while it runs. */
+struct machine_load {
+	pthread_t thread;
+	bool running;
+	int kernel_fd, initrd_fd; /* copies of our own, as is the name */
+	char *initrd_name;
+	struct err err;
 };
 
 struct machine {
@@ -45,8 +58,13 @@ struct machine {
 	struct vm vm;
 	struct mem_map ram;
 	struct gmem gmem;
+	struct virtio_dev *balloon, *vmem; /* machine_mem.c; in slots, which own them */
+	struct mem_map vmem_map;
+	uint64_t vmem_usable; /* of vmem_map, in the guest's map */
+	uint64_t memory_max;  /* with all of it; valid with vmem */
 	struct kernel_image image;
-	enum machine_hw hw; /* decided */
+	struct machine_load load;
+	enum machine_hw hw; /* AUTO until the kernel is loaded, then decided */
 	uint64_t initrd, initrd_len;
 
 	struct bus pio, mmio;
@@ -72,7 +90,8 @@ struct machine {
 	char msg[512];
 	struct loop_work end_work, left_work;
 	struct watch watch;
-	struct halt halt;  /* in use without a power-off register */
+	struct halt halt; /* in use without a power-off register */
+	struct pause pause;
 	unsigned draining; /* what still has to come back before ended() */
 	bool ended;
 };
@@ -81,6 +100,17 @@ struct machine {
 void machine_end(struct machine *m, enum machine_end why, int status, const char *msg);
 /* Loop thread: one of those counted in m->draining came back. */
 void machine_drained(struct machine *m);
+
+/*
+ * machine_load.c. make_memory() without a VM yet; load_begin() once it is there; give_memory() with the
+ * VM; load_await() as late as possible, any number of times, also tells of failures; load_end() before
+ * the memory goes, whatever has happened.
+ */
+int machine_make_memory(struct machine *m, struct err *e) MUST_CHECK;
+int machine_give_memory(struct machine *m, struct err *e) MUST_CHECK;
+int machine_load_begin(struct machine *m, struct err *e) MUST_CHECK;
+int machine_load_await(struct machine *m, struct err *e) MUST_CHECK;
+void machine_load_end(struct machine *m);
 
 /* machine_regs.c: puts everything that is not virtio onto the buses. */
 int machine_add_registers(struct machine *m, struct err *e) MUST_CHECK;

@@ -17,6 +17,8 @@ static const struct {
 	const char *help;
 } verbs[] = {
     {"run", cmd_run, "boot a kernel"},
+    {"bench", cmd_bench, "how long a boot takes, phase by phase, beside other VMMs"},
+    {"ctl", cmd_ctl, "ask or change a running machine"},
     {"check", cmd_check, "find out whether this host can run guests"},
     {"help", cmd_help, "this list, or 'help COMMAND': the command's options"},
 };

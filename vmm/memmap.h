@@ -21,10 +21,14 @@
  *
  * Low memory, filled by the loader (boot_x86.c); Linux takes it over when it has read it:
  *
- *   0x0500  GDT                       0x6000  PVH start info, its memory map and module list
+ *   0x0010  empty MP table            0x0500  GDT; 0x0800 entry marker
+ *   0x6000  PVH start info, its memory map and module list
  *   0x7000  boot_params               0x9000  page tables: PML4, PDPT, four page directories
- *   0x20000 command line              0x40000 setup_data: random seed, device tree
- *   0x9fc00 end of usable low memory  0xf0000 MP table
+ *   0x20000 command line              0x9fc00 end of usable low memory
+ *   0xa0000 setup_data: random seed, device tree. Not in usable memory: there Linux would cut its
+ *           memory map into pieces around each, and it goes through the whole map for every
+ *           gigabyte of address space
+ *   0xf0000 MP table
  */
 #ifndef HUSK_VMM_MEMMAP_H
 #define HUSK_VMM_MEMMAP_H
@@ -63,7 +67,9 @@
 #define PMEM_ALIGN	   0x200000ull /* DAX with huge pages needs both ends on 2 MiB */
 
 /* The loader's places in low memory. */
+#define GPA_NO_MPTABLE	0x10ull /* the first place where Linux looks for one is the first KiB */
 #define GPA_GDT		0x500ull
+#define GPA_ENTRY_MARK	0x800ull
 #define GPA_START_INFO	0x6000ull
 #define GPA_PVH_MEMMAP	0x6100ull
 #define GPA_PVH_MODS	0x6e00ull
@@ -72,8 +78,9 @@
 #define GPA_PML4	0x9000ull
 #define GPA_CMDLINE	0x20000ull
 #define GPA_CMDLINE_MAX 0x10000ull
-#define GPA_SETUP_DATA	0x40000ull
 #define GPA_LOW_END	0x9fc00ull /* of what the e820 map calls usable below 1 MiB */
+#define GPA_SETUP_DATA	0xa0000ull
+#define GPA_SETUP_END	0xf0000ull
 #define GPA_MPTABLE	0xf0000ull
 #define GPA_MPTABLE_END 0x100000ull
 #define GPA_KERNEL_MIN	0x100000ull

@@ -65,6 +65,9 @@ enum { MP_CPU = 0, MP_BUS = 1, MP_IOAPIC = 2, MP_IRQ = 3, MP_LOCAL = 4 };
 #define IRQ_HIGH_EDGE 0x5u /* polarity 01: active high; trigger 01: edge */
 #define APIC_VER      0x14u
 #define ALL_APICS     0xffu
+#define NO_APIC	      0xfeu /* what no machine of ours has */
+#define NO_BUS	      0xffu
+#define NO_PIN	      0xffu
 
 struct out {
 	uint8_t *p;
@@ -132,7 +135,10 @@ static void put_entries(struct out *o, const struct hw_desc *hw)
 	    sizeof(struct mp_irq));
 }
 
-int hw_mptable(const struct hw_desc *hw, uint64_t gpa, void *buf, size_t cap)
+#define HEAD (sizeof(struct mp_floating) + sizeof(struct mp_table))
+
+/* The two heads in front of the entries in @o; the whole length or -errno. */
+static int finish(struct out *o, uint64_t gpa)
 {
 	struct mp_floating fp = {.sig = {'_', 'M', 'P', '_'}, .length = 1, .rev = 4};
 	struct mp_table t = {
@@ -141,23 +147,39 @@ int hw_mptable(const struct hw_desc *hw, uint64_t gpa, void *buf, size_t cap)
 	    .oem = {'H', 'U', 'S', 'K', ' ', ' ', ' ', ' '},
 	    .product = {'M', 'I', 'C', 'R', 'O', 'V', 'M', ' ', ' ', ' ', ' ', ' '},
 	    .lapic = (uint32_t)GPA_LAPIC};
-	size_t head = sizeof(fp) + sizeof(t);
-	struct out o = {.p = buf, .cap = cap, .len = head};
 
-	if (cap < head || hw->cpus > MACHINE_CPUS_MAX)
-		return -ENOSPC;
-	put_entries(&o, hw);
-	if (o.err)
-		return o.err;
+	if (o->err)
+		return o->err;
 	fp.table = (uint32_t)(gpa + sizeof(fp));
 	fp.checksum = checksum(&fp, sizeof(fp));
-	t.length = (uint16_t)(o.len - sizeof(fp));
-	t.entries = (uint16_t)o.entries;
-	memcpy(buf, &fp, sizeof(fp));
-	memcpy(o.p + sizeof(fp), &t, sizeof(t));
-	t.checksum = checksum(o.p + sizeof(fp), t.length);
-	memcpy(o.p + sizeof(fp), &t, sizeof(t));
-	return (int)o.len;
+	t.length = (uint16_t)(o->len - sizeof(fp));
+	t.entries = (uint16_t)o->entries;
+	memcpy(o->p, &fp, sizeof(fp));
+	memcpy(o->p + sizeof(fp), &t, sizeof(t));
+	t.checksum = checksum(o->p + sizeof(fp), t.length);
+	memcpy(o->p + sizeof(fp), &t, sizeof(t));
+	return (int)o->len;
+}
+
+int hw_mptable(const struct hw_desc *hw, uint64_t gpa, void *buf, size_t cap)
+{
+	struct out o = {.p = buf, .cap = cap, .len = HEAD};
+
+	if (cap < HEAD || hw->cpus > MACHINE_CPUS_MAX)
+		return -ENOSPC;
+	put_entries(&o, hw);
+	return finish(&o, gpa);
+}
+
+int hw_mptable_none(uint64_t gpa, void *buf, size_t cap)
+{
+	struct out o = {.p = buf, .cap = cap, .len = HEAD};
+	struct mp_irq nobody = {.type = MP_IRQ, .apic = NO_APIC, .bus = NO_BUS, .pin = NO_PIN};
+
+	if (cap < HEAD)
+		return -ENOSPC;
+	put(&o, &nobody, sizeof(nobody));
+	return finish(&o, gpa);
 }
 
 int hw_mptable_cmdline(const struct hw_desc *hw, char *buf, size_t cap)

@@ -41,11 +41,19 @@ enum report_exit {
 struct report {
 	_Atomic uint64_t at[PHASE_COUNT];
 	_Atomic uint64_t exits[REPORT_EXIT_COUNT];
+	_Atomic uint64_t guest_kib, guest_free_kib; /* the agent's word; 0 = none has said it */
+	bool wanted; /* somebody will read it: the entry is worth an exit (boot_x86.h) */
 };
 
 void report_stamp(struct report *r, enum report_phase p); /* NULL is fine */
 void report_stamp_at(struct report *r, enum report_phase p, uint64_t ns);
 void report_count(struct report *r, enum report_exit why);
+/* What memory the guest's kernel has, and what is free of it once the agent runs. Values of a guest. */
+void report_guest_memory(struct report *r, uint64_t kib, uint64_t free_kib);
+/* JSON keys (stable), and words for people, of enum report_phase and enum report_exit. */
+const char *report_phase_key(unsigned p);
+const char *report_phase_text(unsigned p);
+const char *report_exit_key(unsigned why);
 /* As a table for people, or as one JSON object on one line. */
 void report_print(const struct report *r, FILE *f, bool json);
 

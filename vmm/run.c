@@ -26,6 +26,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "virtio/devices.h"
+#include "vmm/control.h"
 #include "vmm/run_dev.h"
 #include "vmm/term.h"
 
@@ -46,6 +47,7 @@ struct run {
 	struct loop *loop;
 	struct machine *machine;
 	struct virtio_dev *console;
+	struct control *control;
 
 	/* Console output: copied here, written by the loop. */
 	int out_fd;
@@ -454,6 +456,21 @@ static void on_ended(void *ctx, enum machine_end why, int status, const char *ms
 	loop_stop(r->loop);
 }
 
+static void control_stop(void *ctx)
+{
+	struct run *r = ctx;
+
+	r->quit = true;
+	end_now(r);
+}
+
+static void memory_changed(void *ctx)
+{
+	struct run *r = ctx;
+
+	control_memory_changed(r->control);
+}
+
 static int exit_status(const struct run *r)
 {
 	switch (r->why) {
@@ -501,45 +518,15 @@ static int add_console(struct run *r, struct err *e)
 	return rc;
 }
 
-/* What the kernel has to be told to mount @fd, by its magic number; "" when unknown. */
-static const char *root_words(int fd)
-{
-	uint8_t b[2048];
-
-	if (fd_pread_full(fd, b, sizeof(b), 0) != (ssize_t)sizeof(b))
-		return "";
-	if (b[1024] == 0xe2 && b[1025] == 0xe1 && b[1026] == 0xf5 && b[1027] == 0xe0)
-		return " rootfstype=erofs rootflags=dax=always";
-	if (b[1080] == 0x53 && b[1081] == 0xef)
-		return " rootfstype=ext4 rootflags=dax=always";
-	return "";
-}
-
 /* The user's words come last. */
 static int make_append(const struct run *r, char **ret, struct err *e)
 {
 	const struct run_config *cfg = r->cfg;
 	char root[160] = "";
-	unsigned nth = 0;
+	int rc = run_root(cfg, root, sizeof(root), e);
 
-	for (unsigned i = 0; i < cfg->pmem_cnt; i++) {
-		auto_fd fd = -1;
-
-		if (!cfg->pmem[i].root)
-			continue;
-		fd = run_open("pmem", cfg->pmem[i].path, O_RDONLY, e);
-		if (fd < 0)
-			return fd;
-		/* Read-only windows are found first, in their order; then writable ones. */
-		for (unsigned k = 0; k < cfg->pmem_cnt; k++) {
-			if (cfg->pmem[k].readonly == cfg->pmem[i].readonly ? k < i
-									   : cfg->pmem[k].readonly)
-				nth++;
-		}
-		(void)snprintf(root, sizeof(root), " root=/dev/pmem%u %s%s", nth,
-			       cfg->pmem[i].readonly ? "ro" : "rw", root_words(fd));
-		break;
-	}
+	if (rc < 0)
+		return rc;
 	if (asprintf(ret, "%s%s%s%s%s", cfg->serial ? "console=ttyS0" : "",
 		     cfg->serial && cfg->console != RUN_CONSOLE_NONE ? " " : "",
 		     cfg->console != RUN_CONSOLE_NONE ? "console=hvc0" : "", root, "") < 0)
@@ -555,6 +542,18 @@ static int make_append(const struct run *r, char **ret, struct err *e)
 	return 0;
 }
 
+static int add_control(struct run *r, struct err *e)
+{
+	struct control_config cc = {.run = r->cfg,
+				    .loop = r->loop,
+				    .machine = r->machine,
+				    .report = r->report,
+				    .stop = control_stop,
+				    .ctx = r};
+
+	return control_new(&r->control, r->cfg->control, &cc, e);
+}
+
 static int make_machine(struct run *r, struct err *e)
 {
 	const struct run_config *cfg = r->cfg;
@@ -568,9 +567,11 @@ static int make_machine(struct run *r, struct err *e)
 				    .memory = cfg->memory,
 				    .hw = cfg->hw,
 				    .serial = cfg->serial,
+				    .kvm_stats = cfg->control != NULL,
 				    .serial_out = serial_output,
 				    .serial_room = serial_room,
 				    .ended = on_ended,
+				    .memory_changed = memory_changed,
 				    .ctx = r,
 				    .report = r->report};
 	int rc;
@@ -596,6 +597,8 @@ static int make_machine(struct run *r, struct err *e)
 		rc = add_console(r, e);
 	if (rc == 0 && !r->console && cfg->serial)
 		r->in_fd = STDIN_FILENO;
+	if (rc == 0 && cfg->control)
+		rc = add_control(r, e);
 	return rc == 0 ? machine_start(r->machine, e) : rc;
 }
 
@@ -659,6 +662,7 @@ int run_machine(const struct run_config *cfg, struct report *report)
 		fprintf(stderr, "vmm: out of memory\n");
 		return 1;
 	}
+	report->wanted = cfg->report != RUN_REPORT_NONE;
 	use_name(cfg->name);
 	rc = loop_new(&r->loop, 256, &e);
 	if (rc == 0)
@@ -677,8 +681,10 @@ int run_machine(const struct run_config *cfg, struct report *report)
 	else
 		say(cfg, "%s", e.msg);
 	r->closing = true; /* what is still under way comes back cancelled */
+	control_close(r->control);
 	machine_free(r->machine);
 	loop_free(r->loop);
+	control_free(r->control);
 	out_flush(r);
 	if (cfg->report != RUN_REPORT_NONE)
 		report_print(report, stderr, cfg->report == RUN_REPORT_JSON);

@@ -15,17 +15,22 @@
 enum run_console { RUN_CONSOLE_STDIO, RUN_CONSOLE_NONE, RUN_CONSOLE_FILE };
 enum run_report { RUN_REPORT_NONE, RUN_REPORT_TEXT, RUN_REPORT_JSON };
 
-#define RUN_TAG_MAX 36u /* virtio/devices.h: what a 9p tag may have */
+#define RUN_TAG_MAX	   36u /* virtio/devices.h: what a 9p tag may have */
+
+#define RUN_NET_QUEUES_MAX 8u /* NET_QUEUES_MAX there */
+#define RUN_PARTS_MAX	   128u
+#define RUN_MTU_MIN	   68u /* virtio 1.2, 5.1.4 */
 
 struct json_object;
 
 struct run_pmem {
 	const char *path;
 	bool readonly, root;
+	unsigned part; /* of the root: its partition; 0 = the whole image */
 };
 struct run_disk {
-	const char *path;
-	bool readonly;
+	const char *path, *serial;
+	bool readonly, direct;
 };
 struct run_share {
 	const char *path, *tag;
@@ -33,8 +38,11 @@ struct run_share {
 };
 struct run_net {
 	const char *tap;
+	const char *passt; /* its socket; "" = one of our own; NULL = a tap */
 	uint8_t mac[6];
-	bool has_mac; /* else one that the name gives */
+	bool has_mac;	 /* else one that the name gives */
+	unsigned queues; /* 0 = 1 */
+	unsigned mtu;	 /* 0 = the tap's */
 };
 
 /* Strings point into argv or the caller's own memory. */
@@ -42,6 +50,10 @@ struct run_config {
 	const char *kernel, *initrd, *append;
 	unsigned cpus;
 	uint64_t memory;
+	uint64_t memory_max; /* 0 = what it begins with */
+	bool balloon;
+	unsigned spare_disks;
+	const char *control; /* path or name of its socket; NULL = none */
 	enum machine_hw hw;
 	bool serial;
 	enum run_console console;

@@ -57,17 +57,22 @@ int run_parse_mac(const char *s, uint8_t ret[6])
 	return 0;
 }
 
-static int parse_cpus(const char *s, unsigned *ret)
+static int parse_count(const char *s, unsigned max, unsigned *ret)
 {
 	unsigned long v;
 	char *end;
 
 	errno = 0;
 	v = strtoul(s, &end, 10);
-	if (errno || *end || *s < '0' || *s > '9' || v == 0 || v > MACHINE_CPUS_MAX)
+	if (errno || *end || *s < '0' || *s > '9' || v == 0 || v > max)
 		return -EINVAL;
 	*ret = (unsigned)v;
 	return 0;
+}
+
+int run_parse_part(const char *s, unsigned *ret)
+{
+	return s[0] == 'p' ? parse_count(s + 1, RUN_PARTS_MAX, ret) : -EINVAL;
 }
 
 static int parse_hw(const char *s, enum machine_hw *ret)
@@ -125,8 +130,21 @@ static int parse_disk(struct run_config *cfg, char *s)
 	char *rest = s;
 
 	*d = (struct run_disk){.path = strsep(&rest, ",")};
-	d->readonly = take_flag(&rest, "ro");
-	if (rest || !d->path[0])
+	while (rest) {
+		char *v = take_value(&rest, "serial");
+
+		if (v && !d->serial)
+			d->serial = v;
+		else if (v)
+			return -EINVAL;
+		else if (!d->readonly && take_flag(&rest, "ro"))
+			d->readonly = true;
+		else if (!d->direct && take_flag(&rest, "direct"))
+			d->direct = true;
+		else
+			return -EINVAL;
+	}
+	if (!d->path[0])
 		return -EINVAL;
 	cfg->disk_cnt++;
 	return 0;
@@ -159,11 +177,16 @@ static int parse_pmem(struct run_config *cfg, char *s)
 	struct run_pmem *p = &cfg->pmem[cfg->pmem_cnt];
 	char *rest = s;
 
+	char *v;
+
 	*p = (struct run_pmem){.path = strsep(&rest, ",")};
 	while (rest) {
 		if (take_flag(&rest, "ro"))
 			p->readonly = true;
-		else if (take_flag(&rest, "root"))
+		else if (!p->root && take_flag(&rest, "root"))
+			p->root = true;
+		else if (!p->root && (v = take_value(&rest, "root")) &&
+			 !run_parse_part(v, &p->part))
 			p->root = true;
 		else
 			return -EINVAL;
@@ -181,13 +204,23 @@ static int parse_net(struct run_config *cfg, char *s)
 
 	*n = (struct run_net){.tap = take_value(&rest, "tap")};
 	if (!n->tap)
+		n->passt = take_value(&rest, "passt");
+	if (!n->tap && !n->passt && take_flag(&rest, "passt"))
+		n->passt = "";
+	if (!n->tap && !n->passt)
 		return -EINVAL;
-	v = take_value(&rest, "mac");
-	if (v && run_parse_mac(v, n->mac) < 0)
-		return -EINVAL;
-	n->has_mac = v != NULL;
-	if (rest)
-		return -EINVAL;
+	while (rest) {
+		if ((v = take_value(&rest, "mac")) && !n->has_mac && !run_parse_mac(v, n->mac))
+			n->has_mac = true;
+		else if (!v && (v = take_value(&rest, "mtu")) && !n->mtu &&
+			 !parse_count(v, UINT16_MAX, &n->mtu) && n->mtu >= RUN_MTU_MIN)
+			continue;
+		else if (!v && n->tap && (v = take_value(&rest, "queues")) && !n->queues &&
+			 !parse_count(v, RUN_NET_QUEUES_MAX, &n->queues))
+			continue;
+		else
+			return -EINVAL;
+	}
 	cfg->net_cnt++;
 	return 0;
 }
@@ -209,16 +242,18 @@ static int set_list(struct run_config *cfg, enum run_opt opt, char *arg, struct 
 
 	switch (opt) {
 	case RUN_OPT_DISK:
-		name = "--disk", takes = "FILE[,ro]", cnt = cfg->disk_cnt;
+		name = "--disk", takes = "FILE[,ro][,direct][,serial=WORD]", cnt = cfg->disk_cnt;
 		break;
 	case RUN_OPT_SHARE:
 		name = "--share", takes = "DIR,tag=TAG[,ro]", cnt = cfg->share_cnt;
 		break;
 	case RUN_OPT_PMEM:
-		name = "--pmem", takes = "FILE[,ro][,root]", cnt = cfg->pmem_cnt;
+		name = "--pmem", takes = "FILE[,ro][,root[=pN]]", cnt = cfg->pmem_cnt;
 		break;
 	default:
-		name = "--net", takes = "tap=NAME[,mac=MAC]", cnt = cfg->net_cnt;
+		name = "--net", cnt = cfg->net_cnt;
+		takes = "tap=NAME[,mac=MAC][,mtu=N][,queues=N] or "
+			"passt[=SOCKET][,mac=MAC][,mtu=N]";
 		break;
 	}
 	rc = list_room(cnt, name, e);
@@ -255,7 +290,7 @@ int run_set(struct run_config *cfg, enum run_opt opt, char *arg, struct err *e)
 		cfg->serial = true;
 		return 0;
 	case RUN_OPT_CPUS:
-		if (parse_cpus(arg, &cfg->cpus) == 0)
+		if (parse_count(arg, MACHINE_CPUS_MAX, &cfg->cpus) == 0)
 			return 0;
 		return err_set(e, -EINVAL, "--cpus takes a number from 1 to %u, not '%s'",
 			       MACHINE_CPUS_MAX, arg);
@@ -263,6 +298,21 @@ int run_set(struct run_config *cfg, enum run_opt opt, char *arg, struct err *e)
 		if (run_parse_size(arg, &cfg->memory) == 0)
 			return 0;
 		return err_set(e, -EINVAL, "--memory takes a size such as 128M, not '%s'", arg);
+	case RUN_OPT_MEMORY_MAX:
+		if (run_parse_size(arg, &cfg->memory_max) == 0)
+			return 0;
+		return err_set(e, -EINVAL, "--memory-max takes a size such as 1G, not '%s'", arg);
+	case RUN_OPT_SPARE_DISK:
+		if (parse_count(arg, RUN_DEVS_MAX, &cfg->spare_disks) == 0)
+			return 0;
+		return err_set(e, -EINVAL, "--spare-disk takes a number from 1 to %u, not '%s'",
+			       RUN_DEVS_MAX, arg);
+	case RUN_OPT_CONTROL:
+		cfg->control = arg;
+		return 0;
+	case RUN_OPT_BALLOON:
+		cfg->balloon = true;
+		return 0;
 	case RUN_OPT_HW:
 		if (parse_hw(arg, &cfg->hw) == 0)
 			return 0;
@@ -293,6 +343,11 @@ int run_check(const struct run_config *cfg, struct err *e)
 
 	if (!cfg->kernel)
 		return err_set(e, -EINVAL, "no kernel given; see 'vmm run --help'");
+	if (cfg->memory_max && cfg->memory_max <= cfg->memory)
+		return err_set(e, -EINVAL,
+			       "--memory-max: %llu MiB are not more than the %llu of --memory",
+			       (unsigned long long)(cfg->memory_max >> 20),
+			       (unsigned long long)(cfg->memory >> 20));
 	for (unsigned i = 0; i < cfg->pmem_cnt; i++)
 		roots += cfg->pmem[i].root;
 	if (roots > 1)

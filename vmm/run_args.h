@@ -13,6 +13,8 @@
 int run_parse_size(const char *s, uint64_t *ret); /* K, M, G; megabytes without a suffix */
 int run_parse_mac(const char *s, uint8_t ret[6]); /* a unicast address, aa:bb:cc:dd:ee:ff */
 
+int run_parse_part(const char *s, unsigned *ret); /* p1 */
+
 enum run_opt {
 	RUN_OPT_KERNEL = 256,
 	RUN_OPT_INITRD,
@@ -27,7 +29,11 @@ enum run_opt {
 	RUN_OPT_CONSOLE,
 	RUN_OPT_SERIAL,
 	RUN_OPT_REPORT,
-	RUN_OPT_NAME,
+	RUN_OPT_MEMORY_MAX,
+	RUN_OPT_BALLOON,
+	RUN_OPT_SPARE_DISK,
+	RUN_OPT_CONTROL,
+	RUN_OPT_NAME, /* stays the last one */
 };
 
 /* Applies one option's argument (NULL where it has none). */

@@ -4,16 +4,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/if_tun.h>
-#include <net/if.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 
 #include "base/fd.h"
 #include "virtio/devices.h"
 
-_Static_assert(RUN_TAG_MAX == 36, "what p9_new() takes");
+_Static_assert(RUN_TAG_MAX == 36 && RUN_NET_QUEUES_MAX == NET_QUEUES_MAX, "what they take");
 
 int run_open(const char *what, const char *path, int flags, struct err *e)
 {
@@ -25,14 +22,17 @@ int run_open(const char *what, const char *path, int flags, struct err *e)
 	return err_sys(e, rc, "%s '%s'", what, path);
 }
 
-static int add_disk(struct machine *m, const struct run_disk *d, unsigned n, struct err *e)
+static int add_disk(struct machine *m, const struct run_disk *d, unsigned cpus, unsigned n,
+		    struct err *e)
 {
-	struct blk_config cfg = {.readonly = d->readonly};
+	struct blk_config cfg = {
+	    .readonly = d->readonly, .serial = d->serial, .queues = MIN(cpus, BLK_QUEUES_MAX)};
 	struct virtio_dev *dev;
 	char name[16];
 	int rc;
 
-	cfg.fd = run_open("disk", d->path, d->readonly ? O_RDONLY : O_RDWR, e);
+	cfg.fd = run_open("disk", d->path,
+			  (d->readonly ? O_RDONLY : O_RDWR) | (d->direct ? O_DIRECT : 0), e);
 	if (cfg.fd < 0)
 		return cfg.fd;
 	(void)snprintf(name, sizeof(name), "blk%u", n);
@@ -42,9 +42,23 @@ static int add_disk(struct machine *m, const struct run_disk *d, unsigned n, str
 	return machine_plug(m, dev, NULL, e);
 }
 
+/* Without an image until `vmm ctl add-disk` brings one. */
+static int add_spare_disk(struct machine *m, unsigned cpus, unsigned n, struct err *e)
+{
+	struct blk_config cfg = {.fd = -1, .queues = MIN(cpus, BLK_QUEUES_MAX)};
+	struct virtio_dev *dev;
+	char name[16];
+	int rc;
+
+	(void)snprintf(name, sizeof(name), "blk%u", n);
+	rc = blk_new(&dev, name, &cfg, e);
+	return rc < 0 ? rc : machine_plug(m, dev, NULL, e);
+}
+
 static int add_share(struct machine *m, const struct run_share *s, unsigned n, struct err *e)
 {
-	struct p9_config cfg = {.proc_fd = -1, .tag = s->tag, .readonly = s->readonly};
+	struct p9_config cfg = {
+	    .proc_fd = -1, .tag = s->tag, .readonly = s->readonly, .on_loop = true};
 	struct virtio_dev *dev;
 	char name[16];
 	int rc;
@@ -66,68 +80,6 @@ static int add_pmem(struct machine *m, const struct run_pmem *p, struct err *e)
 	return fd < 0 ? fd : machine_pmem(m, fd, p->path, p->readonly, e);
 }
 
-/*
- * Attaches to a tap that exists already: creating one would leave a card that nothing is connected
- * to. The header in front of frames is that of virtio 1.x, 12 bytes (5.1.6).
- */
-static int open_tap(const char *name, struct err *e)
-{
-	struct ifreq ifr = {.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
-	auto_fd fd = -1;
-	int hdr = 12, rc;
-
-	if (strlen(name) >= IFNAMSIZ)
-		return err_set(e, -EINVAL, "tap '%s': a name has at most %d characters", name,
-			       IFNAMSIZ - 1);
-	if (if_nametoindex(name) == 0)
-		return err_set(e, -ENODEV, "tap '%s': there is no such interface", name);
-	fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
-	if (fd < 0) {
-		rc = -errno;
-		return err_sys(e, rc, "tap '%s': /dev/net/tun", name);
-	}
-	(void)strcpy(ifr.ifr_name, name);
-	if (ioctl(fd, TUNSETIFF, &ifr) < 0 || ioctl(fd, TUNSETVNETHDRSZ, &hdr) < 0) {
-		rc = -errno;
-		if (rc == -EINVAL)
-			return err_set(e, rc, "tap '%s': not a tap of one queue", name);
-		return err_sys(e, rc, "tap '%s'", name);
-	}
-	return fd_take(&fd);
-}
-
-/* The same name gives the same address: locally administered, unicast. FNV-1a. */
-static void mac_of_name(const char *name, uint8_t mac[6])
-{
-	uint64_t h = 0xcbf29ce484222325ull;
-
-	for (; *name; name++)
-		h = (h ^ (uint8_t)*name) * 0x100000001b3ull;
-	for (unsigned i = 0; i < 6; i++)
-		mac[i] = (uint8_t)(h >> (8 * i));
-	mac[0] = (uint8_t)((mac[0] & 0xfc) | 0x02);
-}
-
-static int add_net(struct machine *m, const struct run_net *n, unsigned nth, struct err *e)
-{
-	struct net_config cfg = {.tap_fd = open_tap(n->tap, e)};
-	struct virtio_dev *dev;
-	char name[16];
-	int rc;
-
-	if (cfg.tap_fd < 0)
-		return cfg.tap_fd;
-	if (n->has_mac)
-		memcpy(cfg.mac, n->mac, sizeof(cfg.mac));
-	else
-		mac_of_name(n->tap, cfg.mac);
-	(void)snprintf(name, sizeof(name), "net%u", nth);
-	rc = net_new(&dev, name, &cfg, e);
-	if (rc < 0)
-		return err_wrap(e, "tap '%s'", n->tap);
-	return machine_plug(m, dev, NULL, e);
-}
-
 int run_add_devices(struct machine *m, const struct run_config *cfg, struct err *e)
 {
 	int rc = 0;
@@ -138,10 +90,16 @@ int run_add_devices(struct machine *m, const struct run_config *cfg, struct err 
 	for (unsigned i = 0; rc == 0 && i < cfg->pmem_cnt; i++)
 		rc = cfg->pmem[i].readonly ? 0 : add_pmem(m, &cfg->pmem[i], e);
 	for (unsigned i = 0; rc == 0 && i < cfg->disk_cnt; i++)
-		rc = add_disk(m, &cfg->disk[i], i, e);
+		rc = add_disk(m, &cfg->disk[i], cfg->cpus, i, e);
+	for (unsigned i = 0; rc == 0 && i < cfg->spare_disks; i++)
+		rc = add_spare_disk(m, cfg->cpus, cfg->disk_cnt + i, e);
 	for (unsigned i = 0; rc == 0 && i < cfg->share_cnt; i++)
 		rc = add_share(m, &cfg->share[i], i, e);
 	for (unsigned i = 0; rc == 0 && i < cfg->net_cnt; i++)
-		rc = add_net(m, &cfg->net[i], i, e);
+		rc = run_add_net(m, &cfg->net[i], i, e);
+	if (rc == 0 && cfg->balloon)
+		rc = machine_add_balloon(m, true, NULL, e);
+	if (rc == 0 && cfg->memory_max)
+		rc = machine_add_vmem(m, cfg->memory_max, NULL, e);
 	return rc;
 }

@@ -4,7 +4,8 @@
  *
  *   {"kernel":"vmlinux", "cpus":2, "memory":"128M", "disk":[{"file":"a.img","ro":true}],
  *    "share":[{"dir":"/srv","tag":"srv"}], "pmem":[{"file":"root.erofs","ro":true,"root":true}],
- *    "net":[{"tap":"tap0","mac":"02:00:00:00:00:01"}], "serial":true, "boot-report":"json"}
+ *    "net":[{"tap":"tap0","mac":"02:00:00:00:00:01","mtu":1400,"queues":2}, {"passt":true}],
+ *    "serial":true, "boot-report":"json"}
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -31,6 +32,10 @@ static const struct key keys[] = {
     {"append", json_type_string, RUN_OPT_APPEND, false},
     {"cpus", json_type_int, RUN_OPT_CPUS, false},
     {"memory", json_type_string, RUN_OPT_MEMORY, false},
+    {"memory-max", json_type_string, RUN_OPT_MEMORY_MAX, false},
+    {"balloon", json_type_boolean, RUN_OPT_BALLOON, false},
+    {"spare-disk", json_type_int, RUN_OPT_SPARE_DISK, false},
+    {"control", json_type_string, RUN_OPT_CONTROL, false},
     {"hw", json_type_string, RUN_OPT_HW, false},
     {"disk", json_type_object, RUN_OPT_DISK, true},
     {"share", json_type_object, RUN_OPT_SHARE, true},
@@ -77,13 +82,44 @@ static int check_string(struct json_object *v, const char *key, struct err *e)
 	return err_set(e, -EINVAL, "%s: a NUL character in the string", key);
 }
 
-/* The members of one list item. A NULL name ends a table; a member with a flag is a boolean. */
+/*
+ * The members of one list item: what each may be is what it has a place for. A NULL name ends a table.
+ */
 struct member {
 	const char *name;
 	const char **str;
 	bool *flag;
 	bool required;
+	unsigned *num, min, max;
 };
+
+static int read_member(const struct member *m, struct json_object *v, const char *path,
+		       struct err *e)
+{
+	json_type t = json_object_get_type(v);
+	int64_t n;
+
+	if (m->flag && t == json_type_boolean) {
+		*m->flag = json_object_get_boolean(v);
+		return 0;
+	}
+	if (m->str && t == json_type_string) {
+		*m->str = json_object_get_string(v);
+		return check_string(v, path, e);
+	}
+	if (!m->num || t != json_type_int)
+		return wrong_type(v,
+				  m->num   ? json_type_int
+				  : m->str ? json_type_string
+					   : json_type_boolean,
+				  path, e);
+	n = json_object_get_int64(v);
+	if (n < m->min || n > m->max)
+		return err_set(e, -EINVAL, "%s: %lld is not from %u to %u", path, (long long)n,
+			       m->min, m->max);
+	*m->num = (unsigned)n;
+	return 0;
+}
 
 static int read_item(struct json_object *o, const struct member *m, const char *what, struct err *e)
 {
@@ -101,19 +137,21 @@ static int read_item(struct json_object *o, const struct member *m, const char *
 		if (!m[i].name)
 			return err_set(e, -EINVAL, "%s: unknown key '%.64s'", what, name);
 		(void)snprintf(path, sizeof(path), "%s.%s", what, name);
-		if (!json_object_is_type(val, m[i].flag ? json_type_boolean : json_type_string))
-			return wrong_type(val, m[i].flag ? json_type_boolean : json_type_string,
-					  path, e);
-		if (m[i].flag)
-			*m[i].flag = json_object_get_boolean(val);
-		else if (check_string(val, path, e) < 0)
+		if (read_member(&m[i], val, path, e) < 0)
 			return -EINVAL;
-		else
-			*m[i].str = json_object_get_string(val);
 	}
 	for (; m->name; m++)
 		if (m->required && (!json_object_object_get_ex(o, m->name, &v) || !**m->str))
 			return err_set(e, -EINVAL, "%s: '%s' is missing", what, m->name);
+	return 0;
+}
+
+static int check_net(const struct run_net *n, const char *what, struct err *e)
+{
+	if ((n->tap && n->tap[0]) == (n->passt != NULL))
+		return err_set(e, -EINVAL, "%s: it takes either 'tap' or 'passt'", what);
+	if (n->passt && n->queues > 1)
+		return err_set(e, -EINVAL, "%s: passt has one queue", what);
 	return 0;
 }
 
@@ -124,18 +162,29 @@ static int add_item(struct run_config *cfg, enum run_opt opt, struct json_object
 	struct run_share s = {0};
 	struct run_pmem p = {0};
 	struct run_net n = {0};
-	const char *mac = NULL;
-	const struct member disk[] = {
-	    {"file", &d.path, NULL, true}, {"ro", NULL, &d.readonly, false}, {0}};
-	const struct member share[] = {{"dir", &s.path, NULL, true},
-				       {"tag", &s.tag, NULL, true},
-				       {"ro", NULL, &s.readonly, false},
-				       {0}};
-	const struct member pmem[] = {{"file", &p.path, NULL, true},
-				      {"ro", NULL, &p.readonly, false},
-				      {"root", NULL, &p.root, false},
+	const char *part = NULL;
+	bool passt = false;
+	const struct member disk[] = {{.name = "file", .str = &d.path, .required = true},
+				      {.name = "ro", .flag = &d.readonly},
+				      {.name = "direct", .flag = &d.direct},
+				      {.name = "serial", .str = &d.serial},
 				      {0}};
-	const struct member net[] = {{"tap", &n.tap, NULL, true}, {"mac", &mac, NULL, false}, {0}};
+	const struct member share[] = {{.name = "dir", .str = &s.path, .required = true},
+				       {.name = "tag", .str = &s.tag, .required = true},
+				       {.name = "ro", .flag = &s.readonly},
+				       {0}};
+	const struct member pmem[] = {{.name = "file", .str = &p.path, .required = true},
+				      {.name = "ro", .flag = &p.readonly},
+				      {.name = "root", .str = &part, .flag = &p.root},
+				      {0}};
+	const char *mac = NULL;
+	const struct member net[] = {
+	    {.name = "tap", .str = &n.tap},
+	    {.name = "passt", .str = &n.passt, .flag = &passt},
+	    {.name = "mac", .str = &mac},
+	    {.name = "mtu", .num = &n.mtu, .min = RUN_MTU_MIN, .max = UINT16_MAX},
+	    {.name = "queues", .num = &n.queues, .min = 1, .max = RUN_NET_QUEUES_MAX},
+	    {0}};
 	int rc;
 
 	switch (opt) {
@@ -151,6 +200,10 @@ static int add_item(struct run_config *cfg, enum run_opt opt, struct json_object
 		return rc;
 	case RUN_OPT_PMEM:
 		rc = read_item(o, pmem, what, e);
+		if (rc == 0 && part && run_parse_part(part, &p.part) < 0)
+			return err_set(e, -EINVAL, "%s.root: '%s' is not p1 to p%u", what, part,
+				       RUN_PARTS_MAX);
+		p.root = p.root || part;
 		if (rc == 0)
 			cfg->pmem[cfg->pmem_cnt++] = p;
 		return rc;
@@ -160,6 +213,10 @@ static int add_item(struct run_config *cfg, enum run_opt opt, struct json_object
 			return err_set(e, -EINVAL, "%s.mac: '%s' is not a unicast MAC address",
 				       what, mac);
 		n.has_mac = mac != NULL;
+		if (rc == 0 && passt && !n.passt)
+			n.passt = "";
+		if (rc == 0)
+			rc = check_net(&n, what, e);
 		if (rc == 0)
 			cfg->net[cfg->net_cnt++] = n;
 		return rc;

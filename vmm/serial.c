@@ -4,9 +4,12 @@
  */
 #include "vmm/serial.h"
 
+#include <errno.h>
 #include <linux/serial_reg.h>
 #include <string.h>
 
+#define IER_RW	  0x0fu
+#define MCR_RW	  0x1fu
 #define MSR_READY (UART_MSR_DCD | UART_MSR_DSR | UART_MSR_CTS)
 
 void serial_init(struct serial *s, const struct serial_ops *ops, void *ctx)
@@ -147,7 +150,7 @@ static void reg_write(struct serial *s, unsigned reg, uint8_t v)
 		/* Enabling the interrupt while the transmitter is empty raises it. */
 		if ((v & UART_IER_THRI) && !(s->ier & UART_IER_THRI))
 			s->thre_pending = true;
-		s->ier = v & 0x0f;
+		s->ier = v & IER_RW;
 		break;
 	case UART_FCR:
 		/* A real one empties itself when the mode changes, too, and loses what was typed
@@ -160,7 +163,7 @@ static void reg_write(struct serial *s, unsigned reg, uint8_t v)
 		s->lcr = v;
 		break;
 	case UART_MCR:
-		s->mcr = v & 0x1f;
+		s->mcr = v & MCR_RW;
 		break;
 	case UART_SCR:
 		s->scr = v;
@@ -205,4 +208,67 @@ void serial_write(struct serial *s, uint64_t off, const void *buf, unsigned len)
 	(void)pthread_mutex_unlock(&s->lock);
 	if (tell)
 		s->ops->room(s->ctx);
+}
+
+/* ---- snapshots ----------------------------------------------------------------------------------- */
+
+#define TAG_SERIAL     SNAP_TAG('S', 'E', 'R', 'L')
+#define SERIAL_VERSION 1u
+
+struct serial_wire {
+	uint8_t ier, lcr, mcr, scr, dll, dlm;
+	uint8_t fifo_on, thre_pending, line, rx_cnt;
+	uint8_t rx[SERIAL_FIFO]; /* rx_cnt of them, the oldest first */
+};
+_Static_assert(sizeof(struct serial_wire) == 10 + SERIAL_FIFO, "no padding");
+
+int serial_save(struct serial *s, struct buf *to)
+{
+	struct serial_wire w = {0};
+
+	(void)pthread_mutex_lock(&s->lock);
+	w.ier = s->ier;
+	w.lcr = s->lcr;
+	w.mcr = s->mcr;
+	w.scr = s->scr;
+	w.dll = s->dll;
+	w.dlm = s->dlm;
+	w.fifo_on = s->fifo_on;
+	w.thre_pending = s->thre_pending;
+	w.line = s->line;
+	w.rx_cnt = (uint8_t)s->rx_cnt;
+	for (unsigned i = 0; i < s->rx_cnt; i++)
+		w.rx[i] = s->rx[(s->rx_head + i) % SERIAL_FIFO];
+	(void)pthread_mutex_unlock(&s->lock);
+	return snap_put(to, TAG_SERIAL, SERIAL_VERSION, &w, sizeof(w));
+}
+
+int serial_load(struct serial *s, struct snap_rd *r)
+{
+	struct serial_wire w;
+	const uint8_t *p;
+	size_t len;
+	int rc = snap_get(r, TAG_SERIAL, SERIAL_VERSION, sizeof(w), &p, &len);
+
+	if (rc < 0)
+		return rc;
+	memcpy(&w, p, sizeof(w));
+	if (len != sizeof(w) || (w.ier & ~IER_RW) || (w.mcr & ~MCR_RW) || w.rx_cnt > SERIAL_FIFO ||
+	    w.fifo_on > 1 || w.thre_pending > 1 || w.line > 1)
+		return -EPROTO;
+	(void)pthread_mutex_lock(&s->lock);
+	s->ier = w.ier;
+	s->lcr = w.lcr;
+	s->mcr = w.mcr;
+	s->scr = w.scr;
+	s->dll = w.dll;
+	s->dlm = w.dlm;
+	s->fifo_on = w.fifo_on;
+	s->thre_pending = w.thre_pending;
+	s->line = w.line;
+	s->rx_head = 0;
+	s->rx_cnt = w.rx_cnt;
+	memcpy(s->rx, w.rx, sizeof(s->rx));
+	(void)pthread_mutex_unlock(&s->lock);
+	return 0;
 }

@@ -16,6 +16,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "base/buf.h"
+#include "base/compiler.h"
+#include "virtio/snap.h"
 
 #define SERIAL_FIFO 16u
 
@@ -45,5 +48,11 @@ size_t serial_input(struct serial *s, const void *buf, size_t len);
 /* Register window of 8 bytes; wider accesses than one byte touch the first register only. */
 void serial_read(struct serial *s, uint64_t off, void *buf, unsigned len);
 void serial_write(struct serial *s, uint64_t off, const void *buf, unsigned len);
+/*
+ * Its registers and what it has received as a record (virtio/snap.h), of a machine whose vCPUs stand
+ * still; into a new one. Checks all it reads. 0 or -errno.
+ */
+int serial_save(struct serial *s, struct buf *to) MUST_CHECK;
+int serial_load(struct serial *s, struct snap_rd *r) MUST_CHECK;
 
 #endif

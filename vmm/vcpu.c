@@ -4,7 +4,7 @@
  *
  * Stopping: sh->stop is set, then immediate_exit, then the signal is sent. The thread sees the flag
  * before the next KVM_RUN; if it is about to enter it, immediate_exit makes that return; if it is
- * inside, the signal does. With sh->called it is the same.
+ * inside, the signal does. With sh->called and sh->paused it is the same.
  */
 #include "vmm/vcpu.h"
 
@@ -14,6 +14,7 @@
 #include <sys/mman.h>
 
 #include "base/fd.h"
+#include "base/thread.h"
 #include "vmm/memmap.h"
 
 /* No signal handler needs more, and a guest cannot make us nest. */
@@ -62,7 +63,7 @@ int vcpu_new(struct vcpu *v, struct vcpu_shared *sh, unsigned index, struct cpui
 	void *run;
 	int rc;
 
-	*v = (struct vcpu){.sh = sh, .index = index, .fd = -1};
+	*v = (struct vcpu){.sh = sh, .index = index, .fd = -1, .stats_fd = -1};
 	v->fd = kvm_call_int(sh->vm->fd, KVM_CREATE_VCPU, index);
 	if (v->fd < 0)
 		return err_sys(e, v->fd, "KVM cannot make vCPU %u", index);
@@ -248,6 +249,41 @@ static int run_once(struct vcpu *v)
 	return rc;
 }
 
+/*
+ * Finishes the access that the last exit was about, without letting the guest go on (KVM's api.rst
+ * at KVM_RUN); what is left is a state that could be saved. True once nothing is open: an access
+ * in several parts comes back for each.
+ */
+static bool settle(struct vcpu *v)
+{
+	int rc;
+
+	__atomic_store_n(&v->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+	rc = run_once(v);
+	if (rc == 0)
+		handle_exit(v);
+	else if (rc != -EINTR && rc != -EAGAIN)
+		run_failed(v, -rc);
+	return rc == -EINTR || rc == -EAGAIN;
+}
+
+/*
+ * Has the loop asked for something? It asks for one at a time: whoever sees that it has to park while
+ * the others are called together sees the call, too, because that one came first.
+ */
+static bool obey(struct vcpu *v)
+{
+	bool paused = atomic_load(&v->sh->paused);
+
+	if (atomic_load(&v->sh->called))
+		v->sh->muster(v->sh->ctx, v);
+	else if (!paused)
+		return false;
+	else if (settle(v))
+		v->sh->park(v->sh->ctx, v);
+	return true;
+}
+
 /* ---- the gate ------------------------------------------------------------------------------- */
 
 static void gate_pass(struct vcpu_shared *sh)
@@ -307,10 +343,8 @@ static void *vcpu_main(void *arg)
 	while (!atomic_load(&v->sh->stop)) {
 		int rc;
 
-		if (atomic_load(&v->sh->called)) {
-			v->sh->muster(v->sh->ctx, v);
+		if (obey(v))
 			continue;
-		}
 		rc = run_once(v);
 		if (rc == 0) {
 			handle_exit(v);
@@ -329,22 +363,10 @@ static void *vcpu_main(void *arg)
 
 int vcpu_start(struct vcpu *v, struct err *e)
 {
-	pthread_attr_t attr;
-	sigset_t all, old;
-	int rc;
+	int rc = thread_start(&v->thread, STACK_SIZE, vcpu_main, v);
 
-	/* Signals of the process are the loop thread's business. */
-	(void)sigfillset(&all);
-	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
-	rc = pthread_attr_init(&attr);
-	if (rc == 0) {
-		(void)pthread_attr_setstacksize(&attr, STACK_SIZE);
-		rc = pthread_create(&v->thread, &attr, vcpu_main, v);
-		(void)pthread_attr_destroy(&attr);
-	}
-	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (rc != 0)
-		return err_sys(e, -rc, "starting the thread of vCPU %u", v->index);
+	if (rc < 0)
+		return err_sys(e, rc, "starting the thread of vCPU %u", v->index);
 	v->started = true;
 	return 0;
 }
@@ -365,5 +387,6 @@ void vcpu_free(struct vcpu *v)
 	if (v->run)
 		(void)munmap(v->run, v->sh->vm->run_size);
 	v->run = NULL;
+	fd_close(&v->stats_fd);
 	fd_close(&v->fd);
 }

@@ -35,6 +35,8 @@ struct vcpu_shared {
 	void (*left)(void *ctx); /* this thread is about to return */
 	atomic_bool called;	 /* the threads have to come to muster(); then they are kicked */
 	void (*muster)(void *ctx, struct vcpu *v);
+	atomic_bool paused; /* the threads have to park(); then they are kicked */
+	void (*park)(void *ctx, struct vcpu *v);
 	void *ctx;
 
 	/*
@@ -55,6 +57,7 @@ struct vcpu {
 	struct vcpu_shared *sh;
 	unsigned index;
 	int fd;
+	int stats_fd; /* of kvmstats.h; -1 = nobody asks */
 	struct kvm_run *run;
 	pthread_t thread;
 	bool started;
@@ -73,7 +76,7 @@ int vcpu_start(struct vcpu *v, struct err *e) MUST_CHECK;
  */
 int vcpu_gate_await(struct vcpu_shared *sh, unsigned cnt, struct err *e) MUST_CHECK;
 void vcpu_gate_open(struct vcpu_shared *sh);
-/* Gets it out of KVM_RUN after sh->stop or sh->called was set. Loop thread. */
+/* Gets it out of KVM_RUN after sh->stop, sh->called or sh->paused was set. Loop thread. */
 void vcpu_kick(struct vcpu *v);
 /* Can nothing but another processor wake it? Its own thread. */
 bool vcpu_halted(const struct vcpu *v);

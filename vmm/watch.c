@@ -6,6 +6,7 @@
 #include <signal.h>
 
 #include "base/clock.h"
+#include "base/thread.h"
 #include "vmm/check.h"
 
 static void *probe_main(void *arg)
@@ -43,15 +44,10 @@ static void on_answer(struct loop_work *work)
 static void on_time(struct loop_op *op, int res, unsigned flags)
 {
 	struct watch *w = container_of(op, struct watch, timer.op);
-	sigset_t all, old;
 
 	(void)flags;
-	if (res == -ETIME && !w->stopping && !atomic_load(&w->give_up)) {
-		(void)sigfillset(&all);
-		(void)pthread_sigmask(SIG_SETMASK, &all, &old);
-		w->probing = pthread_create(&w->thread, NULL, probe_main, w) == 0;
-		(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
-	}
+	if (res == -ETIME && !w->stopping && !atomic_load(&w->give_up))
+		w->probing = thread_start(&w->thread, THREAD_STACK, probe_main, w) == 0;
 	finish(w);
 }
 

@@ -25,7 +25,9 @@ static void check(const struct run_config *cfg, int rc, const struct err *e)
 	for (unsigned i = 0; i < cfg->share_cnt; i++)
 		BUG_ON(!cfg->share[i].path[0] || !cfg->share[i].tag[0]);
 	for (unsigned i = 0; i < cfg->net_cnt; i++)
-		BUG_ON(!cfg->net[i].tap[0] || (cfg->net[i].has_mac && (cfg->net[i].mac[0] & 1)));
+		BUG_ON(!cfg->net[i].tap == !cfg->net[i].passt ||
+		       cfg->net[i].queues > RUN_NET_QUEUES_MAX ||
+		       (cfg->net[i].has_mac && (cfg->net[i].mac[0] & 1)));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)

@@ -15,7 +15,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
 	struct json_object *mounts, *seccomp;
-	struct spec_bind b;
+	struct mountopt b;
 	struct spec s;
 	struct err e = {0};
 	void *prog = NULL;
@@ -27,7 +27,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	}
 	mounts = json_at(s.root, "mounts");
 	for (size_t i = 0; mounts && i < json_object_array_length(mounts); i++)
-		spec_bind_options(json_object_array_get_idx(mounts, i), &b);
+		BUG_ON(spec_mount_options(json_object_array_get_idx(mounts, i), &b, &e) < 0);
 	BUG_ON(!spec_path(&s));
 	seccomp = json_at(s.root, "linux.seccomp");
 	if (seccomp && seccomp_compile(seccomp, &prog, &n, &e) < 0)

@@ -10,7 +10,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "agent/userns.h"
 #include "agent/child.h"
+#include "base/capname.h"
 #include "base/fd.h"
 
 static struct err e;
@@ -173,10 +175,10 @@ Test(names, rlimits_and_caps)
 {
 	cr_expect_eq(rlimit_number("RLIMIT_NOFILE"), RLIMIT_NOFILE);
 	cr_expect_eq(rlimit_number("NOFILE"), -1);
-	cr_expect_eq(cap_number("CAP_CHOWN"), 0);
-	cr_expect_eq(cap_number("CAP_SYS_ADMIN"), 21);
-	cr_expect_eq(cap_number("CAP_CHECKPOINT_RESTORE"), 40);
-	cr_expect_eq(cap_number("cap_chown"), -1);
+	cr_expect_eq(capname_number("CAP_CHOWN"), 0);
+	cr_expect_eq(capname_number("CAP_SYS_ADMIN"), 21);
+	cr_expect_eq(capname_number("CAP_CHECKPOINT_RESTORE"), 40);
+	cr_expect_eq(capname_number("cap_chown"), -1);
 }
 
 Test(spec, process)
@@ -218,7 +220,8 @@ Test(spec, process_refusals)
 		"twice");
 	refused(",\"rlimits\":[5]", "", "", "not an object");
 	refused(",\"cwd\":\"rel\"", "", "", "cwd");
-	refused(",\"execCPUAffinity\":{}", "", "", "execCPUAffinity");
+	refused(",\"execCPUAffinity\":{\"final\":\"1-\"}", "", "", "'1-' is no list of CPUs");
+	refused(",\"execCPUAffinity\":{\"initial\":5}", "", "", "initial: not a string");
 	refused(",\"scheduler\":{\"policy\":\"X\"}", "", "", "policy");
 	refused("", "", ",\"hooks\":{\"startContainer\":[{}]}", "startContainer");
 }
@@ -246,11 +249,68 @@ Test(spec, linux_section)
 	gspec_free(&s);
 }
 
+Test(spec, ids_and_times)
+{
+	struct spec s;
+
+	cr_assert_eq(spec_of(&s, "",
+			     "\"namespaces\":[{\"type\":\"user\"},{\"type\":\"time\"}],"
+			     "\"uidMappings\":[{\"containerID\":0,\"hostID\":100000,\"size\":10},"
+			     "{\"containerID\":4294967290,\"hostID\":7,\"size\":5}],"
+			     "\"gidMappings\":[{\"containerID\":5,\"hostID\":1,\"size\":1}],"
+			     "\"timeOffsets\":{\"monotonic\":{\"secs\":-5,\"nanosecs\":6}}",
+			     ""),
+		     0, "%s", e.msg);
+	cr_expect(s.clone_flags & CLONE_NEWUSER);
+	cr_expect(s.new_time);
+	cr_expect_eq(s.monotonic.secs, -5);
+	cr_expect_eq(s.monotonic.nsecs, 6);
+	cr_expect_eq(userns_kuid(&s, 0), 100000);
+	cr_expect_eq(userns_kuid(&s, 9), 100009);
+	cr_expect_eq(userns_kuid(&s, 10), UINT32_MAX);
+	cr_expect_eq(userns_kuid(&s, 4294967294u), 11);
+	cr_expect_eq(userns_kgid(&s, 5), 1);
+	cr_expect_eq(userns_kgid(&s, 4), UINT32_MAX);
+	gspec_free(&s);
+	cr_expect_eq(userns_kuid(&s, 4), 4);
+}
+
+Test(spec, start_hooks)
+{
+	struct spec s;
+
+	cr_assert_eq(spec_of(&s, "", "",
+			     ",\"hooks\":{\"startContainer\":[{\"path\":\"/a\",\"args\":[\"x\"],"
+			     "\"env\":[],\"timeout\":3},{\"path\":\"/b\"}]}"),
+		     0, "%s", e.msg);
+	cr_assert_eq(s.hooks_cnt, 2);
+	cr_expect_str_eq(s.hooks[0].args[0], "x");
+	cr_expect(s.hooks[0].has_env);
+	cr_expect_eq(s.hooks[0].timeout, 3);
+	cr_expect(!s.hooks[1].has_env);
+	cr_expect_null(s.hooks[1].args[0]);
+	gspec_free(&s);
+}
+
 Test(spec, linux_refusals)
 {
 	refused("", "\"namespaces\":[{\"type\":\"pid\",\"path\":\"/proc/1/ns/pid\"}]", "",
 		"none of this pod's");
-	refused("", "\"namespaces\":[{\"type\":\"time\"}]", "", "time");
+	refused("", "\"namespaces\":[{\"type\":\"time\",\"path\":\"/x\"}]", "", "joining one");
+	refused("", "\"namespaces\":[{\"type\":\"user\"}]", "", "uidMappings: a user namespace");
+	refused("", "\"gidMappings\":[{\"containerID\":0,\"hostID\":0,\"size\":1}]", "",
+		"gidMappings: there is no user namespace");
+#define USER(u) "\"namespaces\":[{\"type\":\"user\"}],\"uidMappings\":[" u "]"
+	refused("", USER("{\"containerID\":-1,\"hostID\":0,\"size\":1}"), "", "containerID");
+	refused("", USER("{\"containerID\":0,\"hostID\":0,\"size\":0}"), "", "its size is 0");
+	refused("", USER("{\"containerID\":4294967295,\"hostID\":0,\"size\":1}"), "",
+		"beyond the last id");
+	refused("", USER("5"), "", "not an object");
+	refused("", "\"timeOffsets\":{\"monotonic\":{\"secs\":1}}", "", "no time namespace");
+	refused("",
+		"\"namespaces\":[{\"type\":\"time\"}],\"timeOffsets\":{\"boottime\":{\"nanosecs\":"
+		"1000000000}}",
+		"", "nanosecs");
 	refused("", "\"namespaces\":[{\"type\":\"x\"}]", "", "unknown");
 	refused("", "\"sysctl\":{\"a/../b\":\"1\"}", "", "not a key");
 	refused("", "\"sysctl\":{\"a..b\":\"1\"}", "", "not a key");
@@ -293,13 +353,45 @@ Test(spec, resources)
 	cr_expect_str_eq(limit(&s, "memory.swap.max"), "2000");
 	cr_expect_str_eq(limit(&s, "memory.low"), "500");
 	cr_expect_str_eq(limit(&s, "cpu.weight"), "39");
-	cr_expect_str_eq(limit(&s, "cpu.max"), "50000 100000");
+	cr_expect_str_eq(limit(&s, "cpu.max"), "50000");
 	cr_expect_str_eq(limit(&s, "pids.max"), "7");
 	cr_expect_str_eq(limit(&s, "hugetlb.2MB.max"), "4");
 	cr_expect_str_eq(limit(&s, "memory.high"), "9");
 	cr_expect_eq(s.devrules_cnt, 1);
 	cr_expect_eq(s.devrules[0].access, 3);
 	gspec_free(&s);
+}
+
+/* What an update may give alone, and what it may take back. */
+Test(spec, resources_of_an_update)
+{
+	struct spec s;
+
+	cr_assert_eq(
+	    spec_of(&s, "",
+		    "\"resources\":{\"cpu\":{\"quota\":-1,\"burst\":0,\"idle\":0},\"memory\":{"
+		    "\"limit\":-1,\"swap\":-1},\"pids\":{\"limit\":-1}}",
+		    ""),
+	    0, "%s", e.msg);
+	cr_expect_str_eq(limit(&s, "cpu.max"), "max");
+	cr_expect_str_eq(limit(&s, "cpu.max.burst"), "0");
+	cr_expect_str_eq(limit(&s, "cpu.idle"), "0");
+	cr_expect_str_eq(limit(&s, "memory.max"), "max");
+	cr_expect_str_eq(limit(&s, "memory.swap.max"), "max");
+	cr_expect_str_eq(limit(&s, "pids.max"), "max");
+	gspec_free(&s);
+	cr_assert_eq(spec_of(&s, "", "\"resources\":{\"cpu\":{\"period\":20000}}", ""), 0, "%s",
+		     e.msg);
+	cr_expect_str_eq(limit(&s, "cpu.max"), "max 20000");
+	cr_expect_eq(s.cgroup.cnt, 1);
+	gspec_free(&s);
+	refused("", "\"resources\":{\"cpu\":{\"idle\":2}}", "", "idle");
+	refused("", "\"resources\":{\"cpu\":{\"quota\":-2}}", "", "quota");
+	refused("", "\"resources\":{\"cpu\":{\"shares\":-1}}", "", "shares");
+	refused("", "\"resources\":{\"cpu\":{\"period\":\"5\"}}", "", "period");
+	refused("", "\"resources\":{\"pids\":{\"limit\":9223372036854775808}}", "", "limit");
+	refused("", "\"resources\":{\"memory\":{\"limit\":18446744073709551615}}", "", "limit");
+	refused("", "\"resources\":{\"memory\":{\"limit\":1.5}}", "", "limit");
 }
 
 Test(spec, resource_refusals)

@@ -36,10 +36,9 @@ static int image(int flags)
 	return fd;
 }
 
-static void begin(bool readonly, unsigned fg_flags, uint64_t features)
+static void begin_on(int flags, bool readonly, unsigned fg_flags, uint64_t features)
 {
-	struct blk_config cfg = {
-	    .fd = image(readonly ? O_RDONLY : O_RDWR), .readonly = readonly, .serial = "serial-1"};
+	struct blk_config cfg = {.fd = image(flags), .readonly = readonly, .serial = "serial-1"};
 
 	cr_assert(loop_new(&loop, 64, &e) == 0 && blk_new(&dev, "blk0", &cfg, &e) == 0, "%s",
 		  e.msg);
@@ -48,24 +47,15 @@ static void begin(bool readonly, unsigned fg_flags, uint64_t features)
 	cr_assert_eq(fg_start(g, features), 0);
 }
 
-static void set(void *arg)
+static void begin(bool readonly, unsigned fg_flags, uint64_t features)
 {
-	*(bool *)arg = true;
-}
-
-static bool is_set(void *arg)
-{
-	return *(bool *)arg;
+	begin_on(readonly ? O_RDONLY : O_RDWR, readonly, fg_flags, features);
 }
 
 static void end(void)
 {
-	bool over = false;
-
 	if (dev) {
-		virtio_shutdown(dev, set, &over);
-		cr_assert(fg_run_until(g, is_set, &over));
-		virtio_free(dev);
+		fg_shut(g, dev);
 		loop_free(loop);
 		fg_free(g);
 	}
@@ -209,6 +199,45 @@ Test(blk, readonly)
 	cr_assert_eq(request(0, 0, NULL, 0, a, sizeof(a)), 0);
 }
 
+Test(blk, readonly_whatever_the_descriptor_can)
+{
+	struct {
+		le64_t sector;
+		le32_t sectors, flags;
+	} r = {.sectors = le32_of(1)};
+	uint8_t a[512] = {1};
+
+	begin_on(O_RDWR, true, 0, FG_ALL);
+	cr_assert_eq(request(1, 0, a, sizeof(a), NULL, 0), 1);
+	cr_assert_neq(request(13, 0, &r, sizeof(r), NULL, 0), 0);
+	cr_assert_eq(request(0, 0, NULL, 0, a, sizeof(a)), 0);
+	cr_assert_eq(a[0], 0);
+}
+
+static void too_short(uint32_t out, uint32_t in)
+{
+	struct fg_buf b[2];
+	unsigned n = 0;
+
+	cr_assert_eq(fg_start(g, FG_ALL), 0);
+	fg_alloc_reset(g);
+	if (out)
+		b[n++] = (struct fg_buf){fg_alloc(g, out, 1), out, false};
+	if (in)
+		b[n++] = (struct fg_buf){fg_alloc(g, in, 1), in, true};
+	(void)fg_add(fg_q(g, 0), b, n, 0);
+	(void)fg_kick(fg_q(g, 0));
+	cr_assert(fg_reg(g, 0x70) & VIRTIO_S_NEEDS_RESET, "%u %u", out, in);
+}
+
+Test(blk, too_short_for_a_request)
+{
+	begin(false, 0, FG_ALL);
+	too_short(15, 1);
+	too_short(16, 0);
+	too_short(0, 513);
+}
+
 struct range {
 	le64_t sector;
 	le32_t sectors, flags;
@@ -319,4 +348,149 @@ Test(blk, refusals)
 	cfg = (struct blk_config){.fd = image(O_RDONLY), .serial = "123456789012345678901"};
 	cr_assert_eq(blk_new(&other, "blk1", &cfg, &e), -EINVAL);
 	cr_assert_eq(fcntl(cfg.fd, F_GETFD), -1, "the descriptor is closed on failure");
+}
+
+/* ---- several queues, spares, other sizes, O_DIRECT ---------------------------------------------- */
+static uint64_t capacity(void)
+{
+	le64_t v;
+
+	vmmio_read(fg_slot(g), 0x100, &v, 8);
+	return le64_get(v);
+}
+
+static void begin_with(const struct blk_config *cfg)
+{
+	cr_assert(loop_new(&loop, 64, &e) == 0 && blk_new(&dev, "blk0", cfg, &e) == 0, "%s", e.msg);
+	g = fg_new(4u << 20, 0);
+	fg_plug(g, dev, loop);
+	cr_assert_eq(fg_start(g, FG_ALL), 0);
+}
+
+Test(blk, each_queue_answers_its_own)
+{
+	uint8_t status = 0xff, data[512];
+	uint64_t s[4];
+	le16_t queues;
+
+	begin_with(&(struct blk_config){.fd = image(O_RDWR), .queues = 4});
+	vmmio_read(fg_slot(g), 0x100 + 34, &queues, 2);
+	cr_assert_eq(le16_get(queues), 4);
+	fill(data, sizeof(data), 1);
+	for (unsigned i = 0; i < 4; i++) {
+		struct head h = {.type = le32_of(1), .sector = le64_of(i)};
+
+		data[0] = (uint8_t)i;
+		s[i] = fg_bytes(g, &status, 1);
+		(void)fg_add(fg_q(g, i),
+			     (struct fg_buf[]){{fg_bytes(g, &h, sizeof(h)), sizeof(h), false},
+					       {fg_bytes(g, data, 512), 512, false},
+					       {s[i], 1, true}},
+			     3, 0);
+		(void)fg_kick(fg_q(g, i));
+	}
+	for (unsigned i = 4; i-- > 0;) {
+		cr_assert_geq(fg_take_wait(fg_q(g, i), NULL), 0);
+		cr_assert_eq(fg_take(fg_q(g, i), NULL), -1);
+		fg_get(g, s[i], &status, 1);
+		cr_assert_eq(status, 0);
+	}
+	for (unsigned i = 0; i < 4; i++) {
+		cr_assert_eq(request(0, i, NULL, 0, data, 512), 0);
+		cr_assert_eq(data[0], i);
+	}
+}
+
+Test(blk, a_spare_is_empty_until_it_is_filled)
+{
+	struct blk_info info;
+	uint8_t data[512];
+	unsigned irqs;
+
+	begin_with(&(struct blk_config){.fd = -1});
+	cr_assert_eq(capacity(), 0);
+	cr_assert_eq(request(0, 0, NULL, 0, data, 512), 1, "nothing to read");
+	cr_assert_eq(request(4, 0, NULL, 0, NULL, 0), 0, "nothing to flush");
+	cr_assert_eq(blk_resize(dev, 0, &e), -ENOENT);
+	irqs = fg_irqs(g);
+	e = (struct err){0};
+	cr_assert_eq(blk_attach(dev, image(O_RDWR), false, &e), 0, "%s", e.msg);
+	cr_assert_eq(fg_irqs(g), irqs + 1);
+	cr_assert_eq(capacity(), SECTORS);
+	blk_info(dev, &info);
+	cr_assert(!info.spare && info.was_spare);
+	fill(data, sizeof(data), 9);
+	cr_assert_eq(request(1, 3, data, 512, NULL, 0), 0);
+	cr_assert_eq(request(4, 0, NULL, 0, NULL, 0), 0);
+	cr_assert_eq(blk_attach(dev, image(O_RDWR), false, &e), -EBUSY);
+	/* The queues start anew, the image stays. */
+	fg_reset(g);
+	while (dev->running)
+		cr_assert_eq(loop_step(loop, true), 0);
+	cr_assert_eq(fg_start(g, FG_ALL), 0);
+	cr_assert_eq(request(0, 3, NULL, 0, data, 512), 0);
+}
+
+Test(blk, a_spare_refuses_bad_images_and_stays)
+{
+	static const uint8_t data[512];
+	int p[2], fd;
+
+	begin_with(&(struct blk_config){.fd = -1});
+	cr_assert_eq(pipe2(p, O_CLOEXEC), 0);
+	cr_assert_eq(blk_attach(dev, p[0], false, &e), -EINVAL);
+	(void)close(p[1]);
+	cr_assert(strstr(e.msg, "blk0"));
+	fd = image(O_RDONLY);
+	e = (struct err){0};
+	cr_assert_eq(blk_attach(dev, fd, true, &e), 0, "%s", e.msg);
+	/* It could not be told that it is read-only. */
+	cr_assert_eq(request(1, 0, data, 512, NULL, 0), 1);
+	cr_assert_eq(request(13, 0, data, 16, NULL, 0), 1);
+}
+
+Test(blk, grows_while_it_runs)
+{
+	unsigned irqs;
+	uint8_t data[512];
+
+	begin_with(&(struct blk_config){.fd = image(O_RDWR)});
+	cr_assert_eq(request(0, SECTORS, NULL, 0, data, 512), 1);
+	irqs = fg_irqs(g);
+	cr_assert_eq(blk_resize(dev, 2 * SECTORS * 512, &e), 0, "%s", e.msg);
+	cr_assert_eq(fg_irqs(g), irqs + 1);
+	cr_assert_eq(capacity(), 2 * SECTORS);
+	cr_assert_eq(request(0, 2 * SECTORS - 1, NULL, 0, data, 512), 0);
+	cr_assert_eq(blk_resize(dev, SECTORS * 512, &e), -EINVAL, "never smaller");
+	cr_assert_eq(blk_resize(dev, 2 * SECTORS * 512 + 1, &e), -EINVAL);
+	/* Made smaller by somebody else. */
+	cr_assert_eq(truncate(path, SECTORS * 512), 0);
+	cr_assert_eq(request(0, SECTORS, NULL, 0, data, 512), 1);
+	cr_assert_eq(blk_resize(dev, 0, &e), 0);
+	cr_assert_eq(capacity(), SECTORS);
+}
+
+/* The buffers lie on odd addresses, which O_DIRECT does not take. */
+Test(blk, direct_io_from_any_address)
+{
+	static uint8_t a[200 << 10], b[200 << 10];
+	int fd;
+
+	/* /tmp may be a tmpfs, which has no direct I/O. */
+	(void)strcpy(path, "./husk-blk-XXXXXX");
+	fd = mkstemp(path);
+	cr_assert(fd >= 0 && ftruncate(fd, 1 << 20) == 0);
+	(void)close(fd);
+	fd = open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
+	cr_assert(fd >= 0, "no direct I/O here");
+	begin_with(&(struct blk_config){.fd = fd});
+	fill(a, sizeof(a), 5);
+	(void)fg_alloc(g, 3, 1);
+	cr_assert_eq(request(1, 8, a, sizeof(a), NULL, 0), 0);
+	cr_assert_eq(request(0, 8, NULL, 0, b, sizeof(b)), 0);
+	cr_assert_arr_eq(a, b, sizeof(a));
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	cr_assert_eq(pread(fd, b, sizeof(b), 8 * 512), (ssize_t)sizeof(b));
+	cr_assert_arr_eq(a, b, sizeof(a));
+	(void)close(fd);
 }

@@ -112,7 +112,7 @@ Test(boot, a_tree_that_does_not_fit)
 				    .cmdline = "",
 				    .ram = LOW,
 				    .fdt = ram + LOW / 2,
-				    .fdt_len = GPA_LOW_END - GPA_SETUP_DATA - 16};
+				    .fdt_len = GPA_SETUP_END - GPA_SETUP_DATA - 16};
 
 	cr_assert_eq(boot(&in), 0, "just so");
 	in.fdt_len++;
@@ -179,6 +179,28 @@ Test(boot, pvh_start_info)
 	cr_assert_eq(s.cr0 & 0x80000001u, 1u, "protected mode, no paging");
 	cr_assert_eq(s.cs.db, 1);
 	cr_assert_eq(s.efer, 0u);
+}
+
+/* The marker's code, and behind it a jump to where the kernel would have been entered. */
+Test(boot, entry_marker)
+{
+	static const uint8_t out[] = {0xb0, 0x40, 0xe6, 0x80};
+	struct boot_params_in in = {.image = &img, .cmdline = "", .ram = LOW, .mark_entry = true};
+	uint64_t to = 0;
+
+	cr_assert_eq(boot(&in), 0, "%s", e.msg);
+	cr_assert_eq(regs.rip, GPA_ENTRY_MARK);
+	cr_assert_eq(memcmp(ram + GPA_ENTRY_MARK, out, 4), 0);
+	memcpy(&to, ram + GPA_ENTRY_MARK + 6, 8);
+	cr_assert(to == 0x1000000 && ram[GPA_ENTRY_MARK + 4] == 0x48);
+	img.proto = BOOT_PVH;
+	cr_assert_eq(boot(&in), 0, "%s", e.msg);
+	to = 0;
+	memcpy(&to, ram + GPA_ENTRY_MARK + 5, 4);
+	cr_assert(to == 0x1000000 && ram[GPA_ENTRY_MARK + 4] == 0xb8);
+	in.mark_entry = false;
+	cr_assert_eq(boot(&in), 0, "%s", e.msg);
+	cr_assert_eq(regs.rip, 0x1000000u);
 }
 
 Test(boot, long_mode_registers_and_tables)

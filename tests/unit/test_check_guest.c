@@ -130,7 +130,7 @@ static void vm_open(void)
 	}
 }
 
-static void hangs(unsigned entry)
+static void hangs(unsigned entry, uint64_t ms, const char *reason)
 {
 	struct check_end end;
 	uint64_t t0 = clock_ns();
@@ -138,10 +138,13 @@ static void hangs(unsigned entry)
 	check_vm_run(&vm, entry, 1ull << 60, 60, NULL, &end);
 	cr_assert_not(end.ok);
 	cr_assert(end.timed_out);
-	cr_assert_str_eq(end.reason, "no answer in 60 ms");
-	cr_assert(clock_ns() - t0 >= 60 * NS_PER_MS);
+	/* Beside busy neighbours five times as long may be over first. */
+	cr_assert(strcmp(end.reason, reason) == 0 || strcmp(end.reason, "no answer in 300 ms") == 0,
+		  "%s", end.reason);
+	cr_assert(end.cpu_ns >= 60 * NS_PER_MS || end.ns >= 300 * NS_PER_MS);
+	cr_assert(clock_ns() - t0 >= ms * NS_PER_MS);
 	cr_assert(clock_ns() - t0 < 5 * NS_PER_SEC);
-	cr_assert_eq(check_vm_step(&vm), 1);
+	cr_assert(check_vm_step(&vm) >= 1);
 }
 
 Test(check_watchdog, endless_guest_ends_and_the_next_one_runs, .timeout = 60)
@@ -150,9 +153,11 @@ Test(check_watchdog, endless_guest_ends_and_the_next_one_runs, .timeout = 60)
 	struct check_end end;
 
 	vm_open();
-	hangs(CG_SPEED);
-	hangs(CG_EXIT_USER);
-	hangs(CG_EXIT_KERNEL);
+	hangs(CG_SPEED, 60, "no answer in 60 ms of CPU time");
+	hangs(CG_EXIT_USER, 60, "no answer in 60 ms of CPU time");
+	hangs(CG_EXIT_KERNEL, 60, "no answer in 60 ms of CPU time");
+	if (vm.irqchip) /* it sleeps */
+		hangs(CG_MSI, 300, "no answer in 300 ms");
 	check_vm_run(&vm, CG_SPEED, 100, 10000, NULL, &end);
 	cr_assert(end.ok, "%s", end.reason);
 	cr_assert_not(end.timed_out);

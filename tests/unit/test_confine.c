@@ -7,6 +7,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <linux/if_tun.h>
+#include <linux/capability.h>
 #include <linux/kvm.h>
 #include <poll.h>
 #include <pthread.h>
@@ -65,6 +67,8 @@ static int confined(enum confine_role role, int (*fn)(void), char *said, size_t 
 		return 128 + WTERMSIG(status);
 	return WEXITSTATUS(status);
 }
+
+#define THREADS CONFINE_STANDIN /* the roles of a sandbox process's threads come first */
 
 /* ---- what nobody may do -------------------------------------------------------------------- */
 
@@ -181,7 +185,7 @@ Test(confine, nobody_may)
 {
 	char said[512];
 
-	for (int role = 0; role < CONFINE_ROLES; role++) {
+	for (int role = 0; role < THREADS; role++) {
 		for (size_t i = 0; i < ARRAY_LEN(never); i++) {
 			int rc = confined((enum confine_role)role, never[i].fn, said, sizeof(said));
 
@@ -238,6 +242,14 @@ static int do_unlink(void)
 {
 	return unlinkat(-1, "x", 0) == -1 && errno == EBADF ? 0 : 1;
 }
+static int do_tun(void)
+{
+	return ioctl(-1, TUNSETIFF, 0) == -1 && errno == EBADF ? 0 : 1;
+}
+static int do_make(void)
+{
+	return openat(-1, "x", O_CREAT | O_WRONLY, 0) == -1 && errno == EBADF ? 0 : 1;
+}
 static void *nothing(void *arg)
 {
 	return arg;
@@ -263,25 +275,27 @@ Test(confine, some_may)
 {
 	static const struct {
 		struct call c;
-		bool may[CONFINE_ROLES]; /* loop, vCPU, file worker */
+		bool may[THREADS]; /* loop, vCPU, file worker, network */
 	} t[] = {
-	    {CALL(do_openat), {true, false, true}},
-	    {CALL(do_openat2), {false, false, true}},
-	    {CALL(do_kvm_run), {true, true, false}},
-	    {CALL(do_create_vm), {true, false, false}},
-	    {CALL(do_uring_enter), {true, false, false}},
-	    {CALL(do_chown), {false, false, true}},
-	    {CALL(do_fsuid), {false, false, true}},
-	    {CALL(do_xattr), {false, false, true}},
-	    {CALL(do_send), {true, false, false}},
-	    {CALL(do_unlink), {true, false, true}},
-	    {CALL(do_thread), {true, false, true}},
-	    {CALL(do_groups), {false, false, false}},
+	    {CALL(do_openat), {true, false, true, true}},
+	    {CALL(do_openat2), {false, false, true, false}},
+	    {CALL(do_kvm_run), {true, true, false, false}},
+	    {CALL(do_create_vm), {true, false, false, false}},
+	    {CALL(do_uring_enter), {true, false, false, false}},
+	    {CALL(do_chown), {false, false, true, false}},
+	    {CALL(do_fsuid), {false, false, true, false}},
+	    {CALL(do_xattr), {false, false, true, false}},
+	    {CALL(do_send), {true, false, false, true}},
+	    {CALL(do_unlink), {true, false, true, false}},
+	    {CALL(do_tun), {false, false, false, true}},
+	    {CALL(do_make), {true, false, true, false}},
+	    {CALL(do_thread), {true, false, true, false}},
+	    {CALL(do_groups), {false, false, false, false}},
 	};
 	char said[512];
 
 	for (size_t i = 0; i < ARRAY_LEN(t); i++) {
-		for (int role = 0; role < CONFINE_ROLES; role++) {
+		for (int role = 0; role < THREADS; role++) {
 			int rc = confined((enum confine_role)role, t[i].c.fn, said, sizeof(said));
 
 			cr_expect_eq(rc, t[i].may[role] ? 0 : KILLED, "%s: %s: status %d: %s",
@@ -319,7 +333,7 @@ Test(confine, ordinary_things_work)
 {
 	char said[512];
 
-	for (int role = 0; role < CONFINE_ROLES; role++) {
+	for (int role = 0; role < THREADS; role++) {
 		int rc = confined((enum confine_role)role, do_ordinary, said, sizeof(said));
 
 		cr_expect_eq(rc, 0, "%s: status %d: %s", confine_rules[role].what, rc, said);
@@ -338,7 +352,7 @@ static int do_abort(void)
 
 Test(confine, abort_works)
 {
-	for (int role = 0; role < CONFINE_ROLES; role++) {
+	for (int role = 0; role < THREADS; role++) {
 		char said[512];
 		int rc;
 
@@ -347,6 +361,54 @@ Test(confine, abort_works)
 		rc = confined((enum confine_role)role, do_abort, said, sizeof(said));
 		(void)signal(SIGABRT, SIG_DFL);
 		cr_expect_eq(rc, 42, "%s: status %d: %s", confine_rules[role].what, rc, said);
+	}
+}
+
+static int do_standins(void)
+{
+	struct winsize ws;
+	uint8_t byte;
+
+	(void)poll(NULL, 0, 0);
+	(void)ioctl(-1, TIOCGWINSZ, &ws);
+	(void)send(-1, "", 1, MSG_NOSIGNAL);
+	(void)!read(-1, &byte, 1);
+	/* A sanitizer's _exit() does more than this. */
+	return (int)syscall(SYS_exit_group, 0);
+}
+static int do_open_any(void)
+{
+	return (int)syscall(SYS_openat, AT_FDCWD, "/", O_PATH);
+}
+static int do_write_any(void)
+{
+	return (int)write(-1, "", 0);
+}
+static int do_map_any(void)
+{
+	return (int)syscall(SYS_munmap, NULL, 4096);
+}
+static int do_kill_itself(void)
+{
+	return (int)syscall(SYS_tgkill, getpid(), gettid(), SIGKILL);
+}
+
+/* A process of its own, without the handler that writes a line: it has nowhere to write it. */
+Test(confine, a_stand_in_may_do_next_to_nothing)
+{
+	static const struct call more[] = {CALL(do_open_any), CALL(do_write_any),
+					   CALL(do_map_any),  CALL(do_kill_itself),
+					   CALL(do_thread),   CALL(do_openat2)};
+	char said[512];
+	int rc = confined(CONFINE_STANDIN, do_standins, said, sizeof(said));
+
+	cr_expect_eq(rc, 0, "status %d: %s", rc, said);
+	for (size_t i = 0; i < ARRAY_LEN(never) + ARRAY_LEN(more); i++) {
+		const struct call *c =
+		    i < ARRAY_LEN(never) ? &never[i] : &more[i - ARRAY_LEN(never)];
+
+		rc = confined(CONFINE_STANDIN, c->fn, said, sizeof(said));
+		cr_expect_eq(rc, KILLED, "%s: status %d", c->name, rc);
 	}
 }
 
@@ -407,17 +469,44 @@ static void *file_worker(void *arg)
 	return unconfined_caps(&w->caps);
 }
 
+static void *net_watcher(void *arg)
+{
+	struct err e = {0};
+
+	if (confine_net_thread(&e) < 0)
+		return arg;
+	/* Its filter lets it read nothing but what is open: capget() is not among its calls. */
+	return NULL;
+}
+
+static void *net_caps(void *arg)
+{
+	struct err e = {0};
+
+	return confine_caps_net(&e) < 0 ? arg : unconfined_caps(arg);
+}
+
 Test(confine, capabilities_go_thread_by_thread)
 {
 	struct worker w;
+	unsigned long long net = ~0ull;
+	void *failed = NULL;
 	const unsigned long long files = 0x880000dfull; /* see confine.c: chown … setfcap */
+	const unsigned long long admin = 1ull << CAP_NET_ADMIN;
 	unsigned long long had = status_of("CapPrm:"), mine, late = ~0ull;
 	struct err e = {0};
 	pthread_t t, u;
 
 	cr_assert_eq(confine_process(&e), 0, "%s", e.msg);
 	cr_expect_eq(status_of("NoNewPrivs:"), 1);
-	cr_expect_eq(status_of("CapBnd:") & ~files, 0);
+	cr_expect_eq(status_of("CapBnd:") & ~(files | admin), 0);
+	cr_assert_eq(pthread_create(&t, NULL, net_watcher, &w), 0);
+	(void)pthread_join(t, &failed);
+	cr_expect_null(failed, "the watcher's filter");
+	cr_assert_eq(pthread_create(&t, NULL, net_caps, &net), 0);
+	(void)pthread_join(t, NULL);
+	cr_expect_eq(net, had & admin, "network watcher: %llx", net);
+	cr_assert_eq(confine_no_net(&e), 0, "%s", e.msg);
 	(void)pthread_barrier_init(&w.b, NULL, 2);
 	cr_assert_eq(pthread_create(&t, NULL, file_worker, &w), 0);
 	(void)pthread_barrier_wait(&w.b);
@@ -436,7 +525,7 @@ Test(confine, every_rule_stands_with_its_likes)
 {
 	struct sock_filter prog[CONFINE_PROG_MAX];
 
-	for (int role = 0; role < CONFINE_ROLES; role++) {
+	for (int role = 0; role < THREADS; role++) {
 		const struct confine_rules *own = &confine_rules[role], *all = &confine_rules_all;
 		const struct confine_rule *r[512];
 		size_t cnt = 0;

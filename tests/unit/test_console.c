@@ -92,7 +92,7 @@ static void begin(uint64_t features, unsigned flags, bool with_loop)
 	static const struct log_config quiet = {
 	    .program = "test", .file_fd = -1, .stderr_level = -1};
 	struct vcon_port_config cfg[3] = {
-	    {.console = true}, {.name = "husk.ctl"}, {.name = "husk.io"}};
+	    {.console = true}, {.name = "husk.ctl"}, {.name = "husk.io", .drained = true}};
 	struct err e = {0};
 
 	log_setup(&quiet);
@@ -479,6 +479,32 @@ Test(console, input_fills_buffers_and_reports_room)
 	end();
 }
 
+Test(console, room_for_a_drained_port_is_told_in_bulk)
+{
+	begin(FG_ALL, 0, false);
+	handshake();
+	for (unsigned i = 0; i < 6; i++)
+		(void)post(2, 1);
+	cr_assert_eq(vcon_send(dev, 2, "0123456789", 10), 6);
+	for (unsigned i = 0; i < 2; i++) {
+		(void)post(2, 1);
+		cr_assert_eq(sink[2].rooms, 0);
+	}
+	(void)post(2, 1);
+	cr_assert_eq(sink[2].rooms, 1, "half of six");
+	/* What is there is used without being told, and the wait begins anew. */
+	(void)post(2, 1);
+	cr_assert_eq(vcon_send(dev, 2, "6789a", 5), 4);
+	(void)post(2, 1);
+	cr_assert_eq(vcon_send(dev, 2, "ab", 2), 1);
+	for (unsigned i = 0; i < 3; i++) {
+		cr_assert_eq(sink[2].rooms, 1);
+		(void)post(2, 1);
+	}
+	cr_assert_eq(sink[2].rooms, 2);
+	end();
+}
+
 Test(console, nothing_is_sent_to_a_closed_port)
 {
 	begin(FG_ALL, 0, false);
@@ -518,6 +544,33 @@ Test(console, buffers_without_room_end_somewhere)
 	cr_assert_eq(vcon_send(dev, 1, "x", 1), 0);
 	for (unsigned i = 0; i < 32; i++)
 		cr_assert_geq(fg_take(in_queue(1), NULL), 0);
+	end();
+}
+
+/* A guest CPU that is always quicker than we are. */
+static void one_more(void *ctx, uint64_t gpa, unsigned count)
+{
+	uint16_t *idx = ctx;
+	le16_t w = le16_of(++*idx);
+
+	(void)count;
+	fg_put(g, gpa, &w, sizeof(w));
+}
+
+Test(console, a_guest_that_posts_for_ever_does_not_keep_the_loop)
+{
+	struct fg_queue *q;
+	uint16_t idx;
+
+	begin(FG_ALL, 0, true);
+	handshake();
+	q = in_queue(1);
+	for (unsigned i = 0; i < 32; i++)
+		(void)fg_add(q, &(struct fg_buf){fg_alloc(g, 8, 1), 8, false}, 1, 0);
+	idx = q->avail_idx;
+	fg_watch_begin(g, q->avail + 2, 2, one_more, &idx);
+	cr_assert_eq(vcon_send(dev, 1, "x", 1), 0);
+	(void)fg_watch_end(g);
 	end();
 }
 

@@ -5,6 +5,7 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "virtio/gmem.h"
 
@@ -179,4 +180,74 @@ Test(iov, slices)
 	cr_assert_eq(got, 6, "the array was too small");
 	cr_assert_eq(iov_slice(v, 3, 12, 1, d, 3, &got), 0);
 	cr_assert_eq(got, 0);
+}
+
+/* ---- memory that goes back and comes ------------------------------------------------------------ */
+static uint8_t *fresh_pages(size_t len)
+{
+	uint8_t *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	cr_assert(p != MAP_FAILED);
+	memset(p, 'x', len);
+	return p;
+}
+
+Test(gmem, discards_whole_pages_of_ram)
+{
+	uint8_t *p = fresh_pages(8 * 4096);
+	struct gmem m = {0};
+
+	/* Two regions, adjacent in both worlds. */
+	cr_assert_eq(gmem_add_ram(&m, 0x10000, 4 * 4096, p), 0);
+	cr_assert_eq(gmem_add_ram(&m, 0x14000, 4 * 4096, p + 4 * 4096), 0);
+	cr_assert_eq(gmem_discard(&m, 0x10001, 3 * 4096), 0);
+	cr_assert_eq(p[0], 'x');
+	cr_assert_eq(p[4096], 0);
+	cr_assert_eq(p[3 * 4096 - 1], 0);
+	cr_assert_eq(p[3 * 4096], 'x', "only its first byte was in the range");
+	cr_assert_eq(gmem_discard(&m, 0x13000, 2 * 4096), 0);
+	cr_assert_eq(p[4 * 4096], 0);
+	cr_assert_eq(p[5 * 4096], 'x');
+	cr_assert_eq(gmem_discard(&m, 0x15001, 4094), 0, "not a whole page");
+	cr_assert_eq(p[5 * 4096 + 1], 'x');
+	cr_assert_eq(gmem_discard(&m, 0x15000, 0), 0);
+	(void)munmap(p, 8 * 4096);
+}
+
+Test(gmem, discards_nothing_but_ram)
+{
+	uint8_t *p = fresh_pages(8 * 4096);
+	struct gmem m = {0};
+	struct iovec span = {p + 3 * 4096, 2 * 4096};
+
+	cr_assert_eq(gmem_add_ram(&m, 0x10000, 4 * 4096, p), 0);
+	cr_assert_eq(gmem_add(&m, 0x14000, 2 * 4096, p + 4 * 4096, false), 0); /* written back */
+	cr_assert_eq(gmem_discard(&m, 0x13000, 2 * 4096), -EFAULT);
+	cr_assert_eq(gmem_discard_span(&m, &span), -EFAULT);
+	cr_assert_eq(gmem_discard(&m, 0x14000, 4096), -EFAULT);
+	cr_assert_eq(gmem_discard(&m, 0x0, 4096), -EFAULT);
+	cr_assert_eq(gmem_discard(&m, 0x10000, UINT64_MAX), -EFAULT);
+	span = (struct iovec){p + 6 * 4096, 4096}; /* the host's own memory */
+	cr_assert_eq(gmem_discard_span(&m, &span), -EFAULT);
+	for (unsigned i = 0; i < 8 * 4096; i++)
+		cr_assert_eq(p[i], 'x');
+	(void)munmap(p, 8 * 4096);
+}
+
+Test(gmem, ram_grows)
+{
+	struct gmem m = {0};
+	uint8_t byte;
+
+	cr_assert_eq(gmem_add_ram(&m, 0x1000, 16, a), 0);
+	cr_assert_eq(gmem_add(&m, 0x1100, 16, b, false), 0);
+	cr_assert_eq(gmem_read(&m, 0x1010, &byte, 1), -EFAULT);
+	cr_assert_eq(gmem_grow(&m, 0x1000, 17), 0);
+	cr_assert_eq(gmem_read(&m, 0x1010, &byte, 1), 0);
+	cr_assert_eq(gmem_grow(&m, 0x1000, 16), -EINVAL, "never less");
+	cr_assert_eq(gmem_grow(&m, 0x1000, 0x101), -EINVAL, "into the next");
+	cr_assert_eq(gmem_grow(&m, 0x1000, 0x100), 0);
+	cr_assert_eq(gmem_grow(&m, 0x1000, UINT64_MAX), -EINVAL);
+	cr_assert_eq(gmem_grow(&m, 0x1100, 32), -ENOENT, "no RAM");
+	cr_assert_eq(gmem_grow(&m, 0x1001, 32), -ENOENT);
 }

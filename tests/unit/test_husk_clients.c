@@ -40,10 +40,14 @@ static void on_hyper(void *ctx, proxy_req_t req, uint32_t cmd, uint64_t base, co
 	last = req;
 }
 
+static unsigned want_fds, got_fds, goners;
+static int taken[FD_PASS_MAX];
+
 static void on_husk(void *ctx, proxy_client_t c, proxy_req_t req, const char *json, size_t len)
 {
 	(void)ctx;
-	(void)c;
+	if (want_fds)
+		got_fds = clients_take_fds(cl, c, taken, want_fds);
 	proxy_reply(clients_proxy(cl), req, json, len);
 }
 
@@ -52,6 +56,13 @@ static void on_output(void *ctx, proxy_client_t c)
 	(void)ctx;
 	(void)c;
 	clients_wake(cl);
+}
+
+static void on_gone(void *ctx, proxy_client_t c)
+{
+	(void)ctx;
+	(void)c;
+	goners++;
 }
 
 static const struct proxy_ops ops = {
@@ -70,6 +81,7 @@ static void setup(void)
 	fd = clients_listen(dir_fd, &e);
 	cr_assert(fd >= 0, "%s", e.msg);
 	cr_assert_eq(clients_new(&cl, l, fd, "c1", &ops, NULL, &e), 0, "%s", e.msg);
+	clients_on_gone(cl, on_gone, NULL);
 	(void)loop_step(l, false);
 }
 
@@ -255,8 +267,52 @@ Test(clients, descriptors_that_nobody_asked_for)
 		until_answer(s);
 		cr_assert(read(s, buf, sizeof(buf)) > 0);
 	}
-	cr_expect_eq(fds_open(), before + 2);
+	/* The two ends of the connection, and what one command may have. */
+	cr_expect_eq(fds_open(), before + 2 + FD_PASS_MAX);
 	(void)close(s);
+	for (int i = 0; i < 100 && fds_open() > before; i++)
+		settle();
+	cr_expect_eq(fds_open(), before, "they outlive their connection");
+	cr_expect_eq(goners, 1);
+}
+
+Test(clients, descriptors_of_a_command)
+{
+	unsigned before = fds_open();
+	int s = dial(), pair[2], fds[3];
+	uint8_t frame[64];
+	size_t n = put_frame(frame, PROXY_HUSK, "{}");
+	char buf[64];
+
+	cr_assert_eq(pipe2(pair, O_CLOEXEC), 0);
+	for (int i = 0; i < 3; i++)
+		fds[i] = pair[1];
+	want_fds = 2;
+	/* They come with the first bytes of a command that is not whole yet. */
+	cr_assert_eq(fd_send(s, frame, n - 1, fds, 3), (ssize_t)n - 1);
+	settle();
+	cr_expect_eq(got_fds, 0);
+	cr_assert_eq(send(s, frame + n - 1, 1, 0), 1);
+	until_answer(s);
+	cr_assert(read(s, buf, sizeof(buf)) > 0);
+	cr_assert_eq(got_fds, 2);
+	(void)close(pair[1]);
+	cr_expect_eq(write(taken[0], "x", 1), 1);
+	cr_expect(fcntl(taken[1], F_GETFD) & FD_CLOEXEC);
+	(void)close(taken[0]);
+	(void)close(taken[1]);
+	/* The third one was nobody's. */
+	cr_expect_eq(read(pair[0], buf, sizeof(buf)), 1);
+	cr_expect_eq(read(pair[0], buf, sizeof(buf)), 0);
+	(void)close(pair[0]);
+	/* The next command has none of them. */
+	say(s, PROXY_HUSK, "{}");
+	until_answer(s);
+	cr_expect_eq(got_fds, 0);
+	(void)close(s);
+	for (int i = 0; i < 100 && fds_open() > before; i++)
+		settle();
+	cr_expect_eq(fds_open(), before);
 }
 
 Test(clients, half_frames_and_rubbish)

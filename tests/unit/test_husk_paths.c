@@ -166,7 +166,8 @@ Test(paths, state_round_trip)
 			  .pid = getpid(),
 			  .start_time = state_start_time(getpid()),
 			  .exit_status = -1,
-			  .cgroup = strdup("/sys/fs/cgroup/x")};
+			  .cgroup = json_tokener_parse("{\"version\":2}"),
+			  .size = {.memory = 1 << 28, .memory_max = UINT64_C(1) << 40, .cpus = 3}};
 	struct state got;
 	struct err e = {0};
 	char where[PATH_MAX];
@@ -183,7 +184,11 @@ Test(paths, state_round_trip)
 	cr_assert(eq(int, state_save(dir, &s), 0));
 	cr_assert(eq(int, state_load(dir, &got, &e), 0), "%s", e.msg);
 	cr_expect(eq(int, got.status, STATE_RUNNING));
-	cr_expect_str_eq(got.cgroup, s.cgroup);
+	cr_expect_str_eq(json_object_to_json_string(got.cgroup),
+			 json_object_to_json_string(s.cgroup));
+	cr_expect(eq(u64, got.size.memory, s.size.memory));
+	cr_expect(eq(u64, got.size.memory_max, s.size.memory_max));
+	cr_expect(eq(u32, got.size.cpus, 3));
 	cr_expect_str_eq(got.created, s.created);
 	cr_expect(state_alive(&got));
 	state_free(&got);

@@ -14,8 +14,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/b64.h"
 #include "base/fd.h"
-#include "runtime/b64.h"
 #include "runtime/seccomp.h"
 #include "runtime/spec.h"
 
@@ -108,7 +108,37 @@ Test(spec, unsupported_is_named)
 	refused(HEAD
 		",\"linux\":{\"namespaces\":[{\"type\":\"pid\",\"path\":\"/proc/1/ns/pid\"}]}}",
 		"joining a pid namespace");
-	refused(HEAD "," NS ",\"vm\":{}}", "vm: ");
+	refused(HEAD "," NS ",\"vm\":{}}", "vm.kernel: missing");
+#define KERNEL "\"vm\":{\"kernel\":{\"path\":\"/k\"},"
+	refused(HEAD "," NS ",\"vm\":{\"kernel\":{\"path\":\"k\"}}}",
+		"vm.kernel.path: 'k' is not absolute");
+	refused(HEAD "," NS "," KERNEL "\"hypervisor\":{\"path\":\"/q\"}}}", "vm.hypervisor: not");
+	refused(HEAD "," NS "," KERNEL "\"image\":{\"path\":\"/i\",\"format\":\"qcow2\"}}}",
+		"'qcow2' is not supported");
+	refused(HEAD "," NS "," KERNEL "\"hwConfig\":{\"irqs\":[1]}}}", "vm.hwConfig.irqs: not");
+	refused(HEAD "," NS "," KERNEL "\"hwConfig\":{\"memory\":99999999999999999}}}",
+		"more than 16 TiB");
+	refused(HEAD "," NS ",\"mounts\":[{\"destination\":\"/a\"}]}", "neither a type nor bind");
+	refused(HEAD "," NS ",\"mounts\":[{\"destination\":\"/a\",\"type\":\"bind\",\"source\":"
+		     "\"/a\",\"options\":[\"ridmap\"]}]}",
+		"mounts[0]: mount option 'ridmap': not supported");
+#define LINUX(x) HEAD ",\"linux\":{" x ",\"namespaces\":[{\"type\":\"network\"}]}}"
+	refused(LINUX("\"intelRdt\":{\"closID\":\"a\"}"), "linux.intelRdt: not supported");
+	refused(LINUX("\"memoryPolicy\":{\"mode\":\"a\"}"), "linux.memoryPolicy: not supported");
+	refused(LINUX("\"netDevices\":{\"eth0\":{}}"), "linux.netDevices: not supported");
+	refused(LINUX("\"resources\":{\"rdma\":{\"mlx5\":{}}}"), "linux.resources.rdma: not");
+	refused(LINUX("\"resources\":{\"memory\":{\"kernel\":1}}"), "memory.kernel: not supported");
+	refused(LINUX("\"resources\":{\"memory\":{\"kernelTCP\":1}}"), "memory.kernelTCP: not");
+	refused(LINUX("\"resources\":{\"memory\":{\"swappiness\":1}}"), "memory.swappiness: not");
+	refused(LINUX("\"resources\":{\"memory\":{\"disableOOMKiller\":true}}"),
+		"memory.disableOOMKiller: not supported");
+	refused(LINUX("\"resources\":{\"cpu\":{\"realtimeRuntime\":1}}"), "realtimeRuntime: not");
+	refused(LINUX("\"resources\":{\"cpu\":{\"realtimePeriod\":1}}"), "realtimePeriod: not");
+	refused(LINUX("\"timeOffsets\":{\"boottime\":{\"secs\":\"1\"}}"),
+		"linux.timeOffsets.boottime.secs: expected");
+	refused("{\"ociVersion\":\"1.0.2\",\"root\":{\"path\":\"r\"},\"process\":{\"cwd\":\"/\","
+		"\"args\":[\"sh\"],\"apparmorProfile\":\"mine\"}," NS "}",
+		"'mine' cannot be applied");
 	refused(HEAD "," NS ",\"mounts\":[{\"destination\":\"/a\",\"type\":\"bind\"}]}",
 		"a bind mount without a source");
 	refused(HEAD "," NS ",\"mounts\":[{\"destination\":\"/\",\"type\":\"tmpfs\"}]}",
@@ -161,14 +191,83 @@ Test(spec, bind_options)
 	const char *text =
 	    "{\"destination\":\"/a\",\"source\":\"/b\",\"options\":[\"rbind\",\"ro\",\"nosuid\","
 	    "\"suid\",\"noexec\",\"rprivate\"]}";
-	struct spec_bind b;
+	struct mountopt b;
 
 	cr_assert(eq(int, json_parse(text, strlen(text), "m", &m, &e), 0));
-	cr_expect(not(spec_mount_is_guest(m))); /* rbind says what it is, without a type */
-	spec_bind_options(m, &b);
-	cr_expect(b.recursive);
-	cr_expect(eq(u64, b.attr_set, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOEXEC));
+	cr_expect(spec_mount_kind(m) == SPEC_MOUNT_BIND); /* rbind says it, without a type */
+	cr_assert(eq(int, spec_mount_options(m, &b, &e), 0));
+	cr_expect(b.rbind);
+	cr_expect(eq(u64, b.set, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOEXEC));
 	(void)json_object_put(m);
+}
+
+Test(spec, no_process)
+{
+	const char *json = "{\"ociVersion\":\"1.0.2\",\"root\":{\"path\":\"r\"}," NS "}";
+	struct spec s;
+	struct err e = {0};
+
+	cr_assert(eq(int, spec_parse(&s, json, strlen(json), &e), 0), "%s", e.msg);
+	cr_expect(not(s.terminal));
+	spec_free(&s);
+}
+
+Test(spec, who_makes_a_mount)
+{
+	static const struct {
+		const char *text;
+		enum spec_mount_kind kind;
+	} mounts[] = {
+	    {"{\"destination\":\"/a\",\"type\":\"proc\"}", SPEC_MOUNT_GUEST},
+	    {"{\"destination\":\"/a\",\"type\":\"tmpfs\",\"options\":[\"ro\"]}", SPEC_MOUNT_GUEST},
+	    {"{\"destination\":\"/a\",\"type\":\"none\",\"options\":[\"bind\"]}", SPEC_MOUNT_BIND},
+	    {"{\"destination\":\"/a\",\"type\":\"bind\"}", SPEC_MOUNT_BIND},
+	    {"{\"destination\":\"/a\",\"type\":\"overlay\"}", SPEC_MOUNT_HOST},
+	    {"{\"destination\":\"/a\",\"type\":\"ext4\",\"source\":\"/dev/sda\"}", SPEC_MOUNT_HOST},
+	    {"{\"destination\":\"/a\",\"options\":[\"remount\",\"ro\"]}", SPEC_MOUNT_GUEST},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(mounts); i++) {
+		auto_json m = NULL;
+
+		cr_assert(
+		    eq(int, json_parse(mounts[i].text, strlen(mounts[i].text), "m", &m, NULL), 0));
+		cr_expect(eq(int, (int)spec_mount_kind(m), (int)mounts[i].kind), "%s",
+			  mounts[i].text);
+	}
+}
+
+/* A newer engine names capabilities that no kernel here has: they are left out, not refused. */
+Test(spec, unknown_capabilities_pass)
+{
+	const char *json =
+	    "{\"ociVersion\":\"1.0.2\",\"root\":{\"path\":\"r\"},\"process\":{\"cwd\":\"/"
+	    "\",\"args\":"
+	    "[\"sh\"],\"apparmorProfile\":\"docker-default\",\"capabilities\":{\"bounding\":"
+	    "[\"CAP_NEXT\"]}}," NS "}";
+	struct spec s;
+	struct err e = {0};
+
+	cr_assert(eq(int, spec_parse(&s, json, strlen(json), &e), 0), "%s", e.msg);
+	spec_free(&s);
+}
+
+/* Other platforms' sections and labels of the host's SELinux: nothing here depends on them. */
+Test(spec, ignored_fields_pass)
+{
+	const char *json =
+	    "{\"ociVersion\":\"1.2.0\",\"root\":{\"path\":\"r\"},\"process\":{\"cwd\":\"/\","
+	    "\"args\":[\"sh\"],\"commandLine\":\"sh\",\"selinuxLabel\":\"a:b:c:s0\",\"user\":"
+	    "{\"username\":\"me\"}},\"windows\":{},\"solaris\":{},\"zos\":{},\"freebsd\":{},"
+	    "\"linux\":{\"mountLabel\":\"a:b:c:s0\",\"seccomp\":{\"defaultAction\":"
+	    "\"SCMP_ACT_ALLOW\",\"listenerMetadata\":\"x\"},\"resources\":{\"memory\":"
+	    "{\"useHierarchy\":true,\"kernel\":-1,\"swappiness\":0,\"disableOOMKiller\":false}},"
+	    "\"namespaces\":[{\"type\":\"network\"}]}}";
+	struct spec s;
+	struct err e = {0};
+
+	cr_assert(eq(int, spec_parse(&s, json, strlen(json), &e), 0), "%s", e.msg);
+	spec_free(&s);
 }
 
 Test(spec, load_resolves)
@@ -281,6 +380,95 @@ Test(seccomp, rules_mean_what_they_say)
 	free(prog);
 }
 
+/* Calls that are newer than the profile say ENOSYS, for each architecture by its own numbers. */
+Test(seccomp, newer_calls_are_unknown)
+{
+	const char *const profile =
+	    "{\"defaultAction\":\"SCMP_ACT_ERRNO\",\"architectures\":[\"SCMP_ARCH_X86_64\","
+	    "\"SCMP_ARCH_X86\",\"SCMP_ARCH_X32\"],\"syscalls\":[{\"names\":[\"read\","
+	    "\"getcwd\"],\"action\":\"SCMP_ACT_ALLOW\"}]}";
+	void *prog = NULL;
+	size_t len = 0;
+	struct err e = {0};
+	const struct sock_filter *f;
+
+	cr_assert(eq(int, compile(profile, &prog, &len, &e), 0), "%s", e.msg);
+	f = prog;
+	len /= sizeof(*f);
+	cr_expect(eq(u32, bpf_run(f, len, 0 /* read */, X86_64, 0), ALLOW));
+	cr_expect(eq(u32, bpf_run(f, len, 79 /* getcwd */, X86_64, 0), ALLOW));
+	cr_expect(eq(u32, bpf_run(f, len, 78, X86_64, 0), ERRNO | EPERM));
+	cr_expect(eq(u32, bpf_run(f, len, 80, X86_64, 0), ERRNO | ENOSYS));
+	cr_expect(eq(u32, bpf_run(f, len, 0x40000000u | 80, X86_64, 0), ERRNO | EPERM));
+	cr_expect(eq(u32, bpf_run(f, len, 183 /* getcwd */, 0x40000003u, 0), ALLOW));
+	cr_expect(eq(u32, bpf_run(f, len, 182, 0x40000003u, 0), ERRNO | EPERM));
+	cr_expect(eq(u32, bpf_run(f, len, 184, 0x40000003u, 0), ERRNO | ENOSYS));
+	free(prog);
+	/* What is allowed by default needs none. */
+	cr_assert(eq(int, compile("{\"defaultAction\":\"SCMP_ACT_LOG\"}", &prog, &len, &e), 0));
+	cr_expect(eq(u32, bpf_run(prog, len / sizeof(*f), 400, X86_64, 0), 0x7ffc0000u));
+	free(prog);
+}
+
+Test(seccomp, every_action_and_operator)
+{
+	static const struct {
+		const char *name;
+		uint32_t ret;
+	} actions[] = {
+	    {"SCMP_ACT_KILL", 0},
+	    {"SCMP_ACT_KILL_THREAD", 0},
+	    {"SCMP_ACT_KILL_PROCESS", 0x80000000u},
+	    {"SCMP_ACT_TRAP", 0x00030000u},
+	    {"SCMP_ACT_ERRNO", ERRNO | 7},
+	    {"SCMP_ACT_TRACE", 0x7ff00000u | 7},
+	    {"SCMP_ACT_LOG", 0x7ffc0000u},
+	};
+	static const struct {
+		const char *op;
+		uint64_t below, equal, above; /* does it match 4, 5, 6? */
+	} operators[] = {
+	    {"SCMP_CMP_NE", 1, 0, 1},	     {"SCMP_CMP_LT", 1, 0, 0}, {"SCMP_CMP_LE", 1, 1, 0},
+	    {"SCMP_CMP_EQ", 0, 1, 0},	     {"SCMP_CMP_GE", 0, 1, 1}, {"SCMP_CMP_GT", 0, 0, 1},
+	    {"SCMP_CMP_MASKED_EQ", 0, 1, 0},
+	};
+	char text[512];
+	void *prog = NULL;
+	size_t len = 0;
+	struct err e = {0};
+
+	for (size_t i = 0; i < ARRAY_LEN(actions); i++) {
+		(void)snprintf(text, sizeof(text),
+			       "{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"syscalls\":[{\"names\":"
+			       "[\"read\"],\"action\":\"%s\",\"errnoRet\":7}]}",
+			       actions[i].name);
+		cr_assert(eq(int, compile(text, &prog, &len, &e), 0), "%s", e.msg);
+		cr_expect(eq(u32, bpf_run(prog, len / 8, 0, X86_64, 0), actions[i].ret), "%s",
+			  actions[i].name);
+		free(prog);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(operators); i++) {
+		/* For the masked one: value is the mask, valueTwo what has to be left. */
+		(void)snprintf(
+		    text, sizeof(text),
+		    "{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"syscalls\":[{\"names\":[\"read\"],"
+		    "\"action\":\"SCMP_ACT_TRAP\",\"args\":[{\"index\":0,\"value\":%d,\"valueTwo\":"
+		    "5,\"op\":\"%s\"}]}]}",
+		    i == ARRAY_LEN(operators) - 1 ? 255 : 5, operators[i].op);
+		cr_assert(eq(int, compile(text, &prog, &len, &e), 0), "%s", e.msg);
+		cr_expect(
+		    eq(int, bpf_run(prog, len / 8, 0, X86_64, 4) != ALLOW, (int)operators[i].below),
+		    "%s", operators[i].op);
+		cr_expect(
+		    eq(int, bpf_run(prog, len / 8, 0, X86_64, 5) != ALLOW, (int)operators[i].equal),
+		    "%s", operators[i].op);
+		cr_expect(
+		    eq(int, bpf_run(prog, len / 8, 0, X86_64, 6) != ALLOW, (int)operators[i].above),
+		    "%s", operators[i].op);
+		free(prog);
+	}
+}
+
 Test(seccomp, errors)
 {
 	void *prog = NULL;
@@ -305,6 +493,40 @@ Test(seccomp, errors)
 		     compile("{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"architectures\":[\"x86\"]}",
 			     &prog, &len, &e),
 		     0));
+}
+
+Test(spec, sysctls_that_wait_for_the_network)
+{
+	static const struct {
+		const char *key;
+		bool waits;
+	} cases[] = {
+	    {"net.ipv4.conf.eth0.forwarding", true},
+	    {"net/ipv4/conf/eth0.7/forwarding", true},
+	    {"net.ipv6.neigh.eth0.gc_stale_time", true},
+	    {"net.ipv4.conf.all.forwarding", false},
+	    {"net.ipv4.conf.default.rp_filter", false},
+	    {"net.ipv4.conf.lo.rp_filter", false},
+	    {"net/ipv4/conf/all/forwarding", false},
+	    {"net.ipv4.ip_forward", false},
+	    {"net.core.somaxconn", false},
+	    {"kernel.conf.conf.eth0", false},
+	    {"net.ipv4.co.eth0.x", false},
+	    {"net", false},
+	    {"", false},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		auto_json root = json_object_new_object();
+		struct json_object *lin = json_object_new_object(), *ctl = json_object_new_object();
+		struct spec s = {.root = root};
+
+		cr_expect_not(spec_names_interfaces(&s));
+		json_object_object_add(root, "linux", lin);
+		json_object_object_add(lin, "sysctl", ctl);
+		json_add_str(ctl, cases[i].key, "1");
+		cr_expect_eq(spec_names_interfaces(&s), cases[i].waits, "%s", cases[i].key);
+	}
 }
 
 Test(b64, padding)

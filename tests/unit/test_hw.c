@@ -185,6 +185,32 @@ Test(mptable, too_small_a_buffer)
 	cr_assert_eq(hw_mptable(&hw, GPA_MPTABLE, b, sizeof(b)), -ENOSPC);
 }
 
+/* Well-formed, or Linux says that the machine is broken; and without CPUs, which would add up with
+ * those of the tree. */
+Test(mptable, one_that_says_nothing)
+{
+	uint8_t b[HW_MPTABLE_MAX];
+	int len = hw_mptable_none(GPA_NO_MPTABLE, b, sizeof(b));
+	uint16_t table_len;
+	uint32_t at;
+
+	cr_assert_eq(len, 16 + 44 + 8);
+	cr_assert_arr_eq(b, "_MP_", 4);
+	cr_assert_eq(sum(b, 16), 0u);
+	memcpy(&at, b + 4, 4);
+	cr_assert_eq(at, GPA_NO_MPTABLE + 16);
+	cr_assert_eq(GPA_NO_MPTABLE % 16, 0u);
+	cr_assert_leq(GPA_NO_MPTABLE + (uint64_t)len, GPA_GDT);
+	cr_assert_arr_eq(b + 16, "PCMP", 4);
+	memcpy(&table_len, b + 20, 2);
+	cr_assert_eq(table_len, 44 + 8);
+	cr_assert_eq(sum(b + 16, table_len), 0u);
+	cr_assert_eq(b[60], 3, "an interrupt");
+	cr_assert_eq(b[66], 0xfe, "of an IO-APIC that there is not");
+	for (int cap = 0; cap < len; cap++)
+		cr_assert_eq(hw_mptable_none(GPA_NO_MPTABLE, b, (size_t)cap), -ENOSPC);
+}
+
 Test(mptable, words_for_the_command_line)
 {
 	struct hw_desc hw = full();

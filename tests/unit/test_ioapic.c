@@ -3,6 +3,7 @@
  * ioapic.c: what is delivered when, with a recorder in place of KVM.
  */
 #include <criterion/criterion.h>
+#include <errno.h>
 #include <string.h>
 
 #include "vmm/ioapic.h"
@@ -176,4 +177,87 @@ Test(ioapic, odd_widths_do_nothing)
 		cr_assert_eq(b[0], 0);
 	}
 	cr_assert_eq(reg_read(0x10), 0x77u);
+}
+
+/* ---- saved state ------------------------------------------------------------------------------ */
+
+static struct buf saved;
+
+static int load_into(struct ioapic *to, unsigned pins)
+{
+	struct snap_rd r = {saved.data, saved.len};
+
+	ioapic_init(to, &ops, &sent);
+	ioapic_set_pins(to, pins);
+	return ioapic_load(to, &r);
+}
+
+/* The saved record with @val (32 bits) at @at of its payload. */
+static int load_with(size_t at, uint32_t val)
+{
+	struct ioapic b;
+	uint32_t was;
+	int rc;
+
+	memcpy(&was, saved.data + 12 + at, 4);
+	memcpy(saved.data + 12 + at, &val, 4);
+	rc = load_into(&b, 7);
+	ioapic_fini(&b);
+	memcpy(saved.data + 12 + at, &was, 4);
+	return rc;
+}
+
+#define PIN_AT(pin) (24 + 8 * (size_t)(pin))
+
+Test(ioapic, a_saved_one_goes_on)
+{
+	struct ioapic b;
+
+	ioapic_set_pins(&a, 7);
+	entry_write(2, IOAPIC_LEVEL | 0x31);
+	entry_write(3, IOAPIC_MASKED | 0x32);
+	ioapic_set_level(&a, 2, true);
+	ioapic_pulse(&a, 3);
+	(void)reg_read(0x10 + 2 * 3);
+	cr_assert_eq(ioapic_save(&a, &saved), 0);
+	sent = (struct sent){0};
+	cr_assert_eq(load_into(&b, 7), 0);
+	cr_assert_eq(sent.n, 0u, "what was sent is not sent again");
+	cr_assert_eq(sent.routes, 1u, "the kernel knows whose EOIs to report");
+	for (unsigned i = 0; i < IOAPIC_PINS; i++)
+		cr_assert_eq(b.entry[i], a.entry[i]);
+	cr_assert_eq(b.select, a.select);
+	ioapic_eoi(&b, 0x31);
+	cr_assert_eq(sent.n, 1u, "the line is up still");
+	ioapic_fini(&a);
+	a = b;
+	entry_write(3, 0x32);
+	cr_assert_eq(sent.n, 2u, "an edge that was latched");
+	cr_assert_eq(sent.data, 0x32u);
+	buf_free(&saved);
+}
+
+Test(ioapic, saved_state_that_cannot_be_is_refused)
+{
+	struct ioapic b;
+
+	ioapic_set_pins(&a, 7);
+	cr_assert_eq(ioapic_save(&a, &saved), 0);
+	cr_assert_eq(load_with(0, 7), 0);
+	cr_assert_eq(load_with(0, 8), -EPROTO, "pins");
+	cr_assert_eq(load_into(&b, 8), -EPROTO, "another machine's pins");
+	ioapic_fini(&b);
+	cr_assert_eq(load_with(4, 0x100), -EPROTO, "select");
+	cr_assert_eq(load_with(8, 1), -EPROTO, "id");
+	cr_assert_eq(load_with(12, 1 << 7), -EPROTO, "an edge of no pin");
+	cr_assert_eq(load_with(16, 1 << 7), -EPROTO, "the line of no pin");
+	cr_assert_eq(load_with(20, 1), -EPROTO);
+	cr_assert_eq(load_with(PIN_AT(0), 1 << 12), -EPROTO, "delivery status");
+	cr_assert_eq(load_with(PIN_AT(0), IOAPIC_REMOTE_IRR | 0x30), -EPROTO, "no level");
+	cr_assert_eq(load_with(PIN_AT(0), IOAPIC_REMOTE_IRR | IOAPIC_LEVEL | 0x30), 0);
+	cr_assert_eq(load_with(PIN_AT(7), 0x30), -EPROTO, "an entry of no pin");
+	saved.len--;
+	cr_assert_eq(load_into(&b, 7), -EPROTO, "cut off");
+	ioapic_fini(&b);
+	buf_free(&saved);
 }

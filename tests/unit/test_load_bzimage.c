@@ -211,7 +211,9 @@ Test(load_bzimage, unpacks_to_what_it_says_and_no_more)
 		store32(file_len() - 4, 0);
 		cr_assert_eq(load(), -ENOEXEC);
 		store32(file_len() - 4, (uint32_t)IMAGE_UNPACKED_MAX + 1);
+		e = (struct err){0};
 		cr_assert_eq(load(), -ENOEXEC);
+		cr_assert(strstr(e.msg, "at most"), "refused before memory is taken: %s", e.msg);
 		store32(file_len() - 4, UINT32_MAX);
 		cr_assert_eq(load(), -ENOEXEC);
 	}

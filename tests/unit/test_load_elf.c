@@ -229,6 +229,9 @@ Test(load_elf, segments)
 	f.ph[0].p_filesz = 4097;
 	cr_assert_eq(load(), -ENOEXEC, "larger in the file than in memory");
 	f.ph[0].p_filesz = sizeof(f.code);
+	f.ph[0].p_memsz = sizeof(f.code) - 1;
+	cr_assert_eq(load(), -ENOEXEC, "larger in the file than in memory, and all of it there");
+	f.ph[0].p_memsz = 4096;
 	f.ph[0].p_paddr = UINT64_MAX - 4094;
 	cr_assert_eq(load(), -ENOEXEC, "wraps");
 	f.ph[0].p_paddr = 0xfff00;

@@ -245,7 +245,7 @@ static void job_run(struct loop_work *w)
 static void bump(void *arg)
 {
 	cr_assert(loop_is_here(l));
-	++*(unsigned *)arg;
+	(void)__atomic_add_fetch((unsigned *)arg, 1, __ATOMIC_SEQ_CST);
 }
 
 static void stop_here(void *arg)

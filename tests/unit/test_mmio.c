@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "tests/lib/fake_guest.h"
+#include "virtio/snap.h"
 
 #define DEV_BIT (1ull << 3)
 
@@ -124,6 +125,46 @@ Test(mmio, an_empty_slot_is_device_0_until_plugged)
 	virtio_irq(&d.dev, VIRTIO_IRQ_VQ);
 	vmmio_read(&s, 0x60, &v, 4);
 	cr_assert_eq(v, 1);
+	end();
+}
+
+static struct vmmio unplugged;
+static bool was_quiet;
+
+/* A register access of a vCPU that is under way: the slot is emptied within it. */
+static void unplug_within(struct virtio_dev *dev, size_t off, size_t len)
+{
+	(void)dev;
+	(void)off;
+	(void)len;
+	vmmio_unplug(&unplugged);
+	was_quiet = vmmio_is_quiet(&unplugged);
+}
+
+Test(mmio, an_emptied_slot_is_quiet_when_nobody_is_in_it)
+{
+	static struct virtio_ops ops;
+	uint32_t v = 1;
+
+	begin();
+	ops = slow_ops;
+	ops.cfg_write = unplug_within;
+	d.dev.ops = &ops;
+	vmmio_init(&unplugged, 3, NULL, NULL);
+	vmmio_plug(&unplugged, &d.dev, fg_mem(g), NULL);
+	cr_expect_not(vmmio_is_quiet(&unplugged), "a slot in use");
+	vmmio_write(&unplugged, 0x14, &v, 4); /* a selector that the next device must not see */
+	was_quiet = true;
+	vmmio_write(&unplugged, 0x100 + d.dev.cfg_rw_off, &v, 1);
+	cr_expect_not(was_quiet, "freed under a vCPU");
+	cr_expect(vmmio_is_quiet(&unplugged));
+	vmmio_read(&unplugged, 8, &v, 4);
+	cr_expect_eq(v, 0, "the slot is empty");
+	vmmio_plug(&unplugged, &d.dev, fg_mem(g), NULL);
+	vmmio_read(&unplugged, 8, &v, 4);
+	cr_expect_eq(v, 42);
+	vmmio_read(&unplugged, 0x10, &v, 4);
+	cr_expect_eq(v & DEV_BIT, DEV_BIT & UINT32_MAX, "features of another word");
 	end();
 }
 
@@ -456,14 +497,17 @@ static void run_until(const unsigned *what, unsigned min)
 		cr_assert_eq(loop_step(l, true), 0);
 }
 
+static unsigned pokes;
+static bool poked_enough;
+
+/* Another CPU while the reset is under way. After it a write of 15 would count: it ends before. */
 static void *poke(void *arg)
 {
 	(void)arg;
-	while (!__atomic_load_n(&reset_over, __ATOMIC_SEQ_CST)) {
-		uint8_t s = virtio_status(&d.dev);
-
-		cr_assert(s == 15 || s == 0);
-		fg_set_reg(g, 0x70, 15); /* dropped while the reset is under way */
+	while (!__atomic_load_n(&poked_enough, __ATOMIC_SEQ_CST)) {
+		cr_assert_eq(virtio_status(&d.dev), 15);
+		fg_set_reg(g, 0x70, 15); /* dropped */
+		(void)__atomic_fetch_add(&pokes, 1, __ATOMIC_SEQ_CST);
 	}
 	return NULL;
 }
@@ -485,16 +529,17 @@ Test(core, a_reset_waits_for_the_drain_in_the_vcpu_and_not_in_the_loop)
 	run_until(&d.stops, 1);
 	cr_assert_eq(pthread_create(&other, NULL, poke, NULL), 0);
 	/* The device drains; the loop works on; the driver sees no reset yet. */
-	for (unsigned i = 0; i < 1000; i++) {
+	for (unsigned i = 0; i < 1000 || __atomic_load_n(&pokes, __ATOMIC_SEQ_CST) < 100; i++) {
 		cr_assert_eq(loop_step(l, false), 0);
 		cr_assert_eq(__atomic_load_n(&reset_over, __ATOMIC_SEQ_CST), 0);
 		cr_assert_eq(fg_reg(g, 0x70), 15);
 	}
+	__atomic_store_n(&poked_enough, true, __ATOMIC_SEQ_CST);
+	(void)pthread_join(other, NULL);
 	cr_assert(d.dev.vq[0].live, "requests may still use it");
 	virtio_stopped(&d.dev);
 	cr_assert_not(d.dev.vq[0].live);
 	(void)pthread_join(vcpu, NULL);
-	(void)pthread_join(other, NULL);
 	cr_assert_eq(reset_over, 1);
 	cr_assert_eq(d.stops, 1);
 	end();
@@ -527,4 +572,59 @@ Test(core, shutdown_ends_after_the_drain_and_for_good)
 	virtio_shutdown(&d.dev, count, &over);
 	cr_assert_eq(over, 2);
 	end();
+}
+
+/* ---- saved state ------------------------------------------------------------------------------ */
+
+static void at_once(void *arg)
+{
+	*(bool *)arg = true;
+}
+
+/* A guest in the middle of setting its device up is saved, and goes on setting up another one. */
+Test(mmio, a_saved_slot_goes_on)
+{
+	struct buf b = {0};
+	struct err e = {0};
+	struct snap_rd r;
+	bool still = false;
+
+	begin();
+	fg_set_reg(g, 0x70, 1);
+	fg_set_reg(g, 0x70, 3);
+	fg_set_reg(g, 0x14, 1);
+	fg_set_reg(g, 0x24, 2);
+	fg_set_reg(g, 0x20, 1); /* a feature that is nobody's */
+	fg_set_reg(g, 0x24, 1);
+	fg_set_reg(g, 0x30, 1);
+	fg_set_reg(g, 0x38, 32);
+	virtio_freeze(&d.dev, at_once, &still);
+	cr_assert(still);
+	cr_assert_eq(vmmio_save(fg_slot(g), &b, &e), 0, "%s", e.msg);
+	end();
+
+	begin();
+	fg_set_reg(g, 0x30, 7);
+	r = (struct snap_rd){b.data, b.len - 1};
+	cr_assert_lt(vmmio_load(fg_slot(g), &r, &e), 0, "cut off");
+	cr_assert(e.msg[0]);
+	end();
+
+	begin();
+	b.data[4]++; /* its version */
+	r = (struct snap_rd){b.data, b.len};
+	cr_assert_eq(vmmio_load(fg_slot(g), &r, NULL), -EOPNOTSUPP);
+	b.data[4]--;
+	e = (struct err){0};
+	r = (struct snap_rd){b.data, b.len};
+	cr_assert_eq(vmmio_load(fg_slot(g), &r, &e), 0, "%s", e.msg);
+	cr_assert_eq(r.left, 0u);
+	virtio_thaw(&d.dev);
+	cr_assert_eq(fg_reg(g, 0x10), 1, "the upper word of features is selected");
+	cr_assert_eq(fg_reg(g, 0x34), 64, "the second queue is");
+	fg_set_reg(g, 0x20, 1); /* VERSION_1 into the second word */
+	fg_set_reg(g, 0x70, 11);
+	cr_assert_eq(fg_reg(g, 0x70), 3, "the alien feature is not forgotten");
+	end();
+	buf_free(&b);
 }

@@ -16,6 +16,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/endian.h"
 #include "tests/lib/fake_guest.h"
 #include "virtio/devices.h"
@@ -29,10 +30,16 @@ static struct virtio_dev *dev;
 static struct fg *g;
 static struct err e;
 static int peer = -1;
+static struct net_limit rx_limit, tx_limit;
 
 static void begin_fd(int fd, uint64_t features)
 {
-	struct net_config cfg = {.tap_fd = fd, .mac = {2, 0, 0, 0, 0, 9}, .mtu = 1400};
+	struct net_config cfg = {.fd = {fd},
+				 .filter = true,
+				 .mac = {2, 0, 0, 0, 0, 9},
+				 .mtu = 1400,
+				 .rx = rx_limit,
+				 .tx = tx_limit};
 
 	cr_assert(loop_new(&loop, 64, &e) == 0 && net_new(&dev, "net0", &cfg, &e) == 0, "%s",
 		  e.msg);
@@ -50,25 +57,11 @@ static void begin(uint64_t features)
 	begin_fd(sv[0], features);
 }
 
-static void set(void *arg)
-{
-	*(bool *)arg = true;
-}
-
-static bool is_set(void *arg)
-{
-	return *(bool *)arg;
-}
-
 static void end(void)
 {
-	bool over = false;
-
 	if (!dev)
 		return;
-	virtio_shutdown(dev, set, &over);
-	cr_assert(fg_run_until(g, is_set, &over));
-	virtio_free(dev);
+	fg_shut(g, dev);
 	loop_free(loop);
 	fg_free(g);
 	if (peer >= 0)
@@ -301,13 +294,13 @@ Test(net, bad_receive_buffers)
 
 Test(net, refusals)
 {
-	struct net_config cfg = {.tap_fd = open("/dev/null", O_RDWR), .mac = {1}};
+	struct net_config cfg = {.fd = {open("/dev/null", O_RDWR)}, .mac = {1}};
 
 	cr_assert_eq(net_new(&dev, "net0", &cfg, &e), -EINVAL);
 	cr_assert(strstr(e.msg, "multicast"));
-	cr_assert_eq(fcntl(cfg.tap_fd, F_GETFD), -1);
+	cr_assert_eq(fcntl(cfg.fd[0], F_GETFD), -1);
 	e = (struct err){0};
-	cfg = (struct net_config){.tap_fd = open("/dev/null", O_RDWR), .mtu = 67};
+	cfg = (struct net_config){.fd = {open("/dev/null", O_RDWR)}, .mtu = 67};
 	cr_assert_eq(net_new(&dev, "net0", &cfg, &e), -EINVAL);
 }
 
@@ -374,4 +367,67 @@ Test(net, tap)
 	cr_assert_geq(fg_take_wait(fg_q(g, TX), &len), 0);
 	cr_assert_eq(recv(raw, in, sizeof(in), 0), -1);
 	(void)close(raw);
+}
+
+/* ---- limits (net_rate.h) ---- */
+
+static unsigned arrived(void)
+{
+	uint8_t buf[200];
+	unsigned cnt = 0;
+
+	while (recv(peer, buf, sizeof(buf), MSG_DONTWAIT) > 0)
+		cnt++;
+	return cnt;
+}
+
+/* 100 packets a second, 2 at once: ten take 70 ms at least, and all of them arrive. */
+Test(net, sending_has_a_limit)
+{
+	uint64_t began = clock_ns(), took;
+	unsigned cnt = 0;
+	uint32_t len;
+
+	tx_limit = (struct net_limit){.packets = 100, .burst_ns = 20 * NS_PER_MS};
+	begin(FG_ALL);
+	for (unsigned i = 0; i < 10; i++)
+		(void)send_out(HDR + 100, 1);
+	for (unsigned i = 0; i < 10; i++) {
+		cr_assert_geq(fg_take_wait(fg_q(g, 1), &len), 0);
+		cnt += arrived();
+	}
+	took = clock_ns() - began;
+	cr_expect_eq(cnt, 10);
+	cr_expect_geq(took, 70 * NS_PER_MS, "%llu ns", (unsigned long long)took);
+}
+
+Test(net, receiving_has_a_limit)
+{
+	uint64_t began = clock_ns(), took, gpa[8];
+	uint32_t len;
+
+	rx_limit = (struct net_limit){.bytes = 10000, .burst_ns = 20 * NS_PER_MS};
+	begin(FG_ALL);
+	post(8, 2000, gpa);
+	for (unsigned i = 0; i < 8; i++)
+		arrive(HDR + 100, i);
+	for (unsigned i = 0; i < 8; i++)
+		cr_assert_geq(fg_take_wait(fg_q(g, 0), &len), 0);
+	took = clock_ns() - began;
+	cr_expect_geq(took, 50 * NS_PER_MS, "%llu ns", (unsigned long long)took);
+}
+
+/* A reset does not wait until the next packet may pass, and nothing fires behind it. */
+Test(net, a_reset_takes_the_timer_along)
+{
+	uint64_t began;
+
+	tx_limit = (struct net_limit){.packets = 1, .burst_ns = 1};
+	begin(FG_ALL);
+	for (unsigned i = 0; i < 3; i++)
+		(void)send_out(HDR + 100, 1);
+	began = clock_ns();
+	(void)fg_reset(g);
+	cr_expect_lt(clock_ns() - began, 900 * NS_PER_MS);
+	cr_expect_leq(arrived(), 2);
 }

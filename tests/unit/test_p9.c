@@ -15,51 +15,30 @@
 #include <unistd.h>
 
 #include "tests/lib/p9_client.h"
+#include "virtio/p9.h"
 
 /* The exported tree is top/root; top/secret is what must not be reached. */
-static char top[] = "/tmp/husk-p9-XXXXXX";
 static struct p9c *c;
-
-static const char *at(const char *name)
-{
-	static char path[4][512];
-	static unsigned i;
-
-	i = (i + 1) % 4;
-	(void)snprintf(path[i], sizeof(path[i]), "%s/%s", top, name);
-	return path[i];
-}
-
-static void put(const char *name, const char *text)
-{
-	FILE *f = fopen(at(name), "w");
-
-	cr_assert(f);
-	(void)fputs(text, f);
-	(void)fclose(f);
-}
 
 static void setup(void)
 {
-	cr_assert(mkdtemp(top) && !mkdir(at("root"), 0755) && !mkdir(at("root/d"), 0755));
-	put("secret", "secret");
-	put("root/f", "inside");
+	p9t_begin();
+	cr_assert(!mkdir(p9t_at("root"), 0755) && !mkdir(p9t_at("root/d"), 0755));
+	p9t_put("secret", "secret");
+	p9t_put("root/f", "inside");
 }
 
 static void setup_session(void)
 {
 	setup();
-	c = p9c_new(at("root"), false, true);
+	c = p9c_new(p9t_at("root"), false, true);
 }
 
 static void teardown(void)
 {
-	char cmd[64];
-
 	if (c)
 		p9c_free(c);
-	(void)snprintf(cmd, sizeof(cmd), "rm -rf %s", top);
-	cr_assert(system(cmd) == 0);
+	p9t_end();
 }
 
 TestSuite(p9, .init = setup_session, .fini = teardown, .timeout = 60);
@@ -82,21 +61,21 @@ Test(p9, links_are_not_followed)
 {
 	char buf[16];
 
-	cr_assert_eq(symlink(top, at("root/up")), 0);
-	cr_assert_eq(symlink(at("secret"), at("root/s")), 0);
+	cr_assert_eq(symlink(p9t_dir(), p9t_at("root/up")), 0);
+	cr_assert_eq(symlink(p9t_at("secret"), p9t_at("root/s")), 0);
 	cr_assert_eq(p9c_walk(c, 0, 1, "up/secret"), 1, "the link itself is as far as it goes");
 	cr_assert_eq(p9c_clunk(c, 1), -EBADF, "a partial walk makes no fid");
 	cr_assert_eq(p9c_walk(c, 0, 1, "s"), 0);
 	cr_assert_eq(p9c_open(c, 1, O_RDONLY), -ELOOP);
 	cr_assert_lt(p9c_read(c, 1, 0, buf, sizeof(buf)), 0);
 	/* Creating through a link that points out of the tree. */
-	cr_assert_eq(symlink(at("new"), at("root/n")), 0);
+	cr_assert_eq(symlink(p9t_at("new"), p9t_at("root/n")), 0);
 	cr_assert_eq(p9c_walk(c, 0, 2, ""), 0);
 	cr_assert_lt(p9c_create(c, 2, "n", O_WRONLY | O_CREAT, 0644, 0), 0);
 	cr_assert_lt(p9c_create(c, 2, "s", O_WRONLY | O_CREAT | O_TRUNC, 0644, 0), 0);
-	cr_assert_eq(access(at("new"), F_OK), -1);
+	cr_assert_eq(access(p9t_at("new"), F_OK), -1);
 	struct stat st;
-	cr_assert(stat(at("secret"), &st) == 0 && st.st_size == 6);
+	cr_assert(stat(p9t_at("secret"), &st) == 0 && st.st_size == 6);
 }
 
 Test(p9, links_of_proc_are_not_followed)
@@ -131,7 +110,7 @@ Test(p9, parent_of_the_root_is_the_root)
 	cr_assert_eq(p9c_clunk(c, 4), -EBADF);
 	/* A directory that the host has moved out of the tree has no parent for the guest. */
 	cr_assert_eq(p9c_walk(c, 0, 5, "d"), 0);
-	cr_assert_eq(rename(at("root/d"), at("d")), 0);
+	cr_assert_eq(rename(p9t_at("root/d"), p9t_at("d")), 0);
 	cr_assert_lt(p9c_walk(c, 5, 6, ".."), 0);
 }
 
@@ -202,7 +181,7 @@ Test(p9, names_are_names)
 			cr_assert_eq(name_call(t, "..", 2), -EINVAL, "%u: dot dot", t);
 	}
 	cr_assert_eq(name_call(P9_TMKDIR, longest, NAME_MAX), 0, "the longest name is one");
-	cr_assert_eq(access(at("secret"), F_OK), 0);
+	cr_assert_eq(access(p9t_at("secret"), F_OK), 0);
 }
 
 /* ---- special files ------------------------------------------------------------------------------------ */
@@ -212,9 +191,9 @@ Test(p9, special_files_are_never_opened)
 	struct sockaddr_un sun = {.sun_family = AF_UNIX};
 	int sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-	(void)snprintf(sun.sun_path, sizeof(sun.sun_path), "%s", at("root/sock"));
+	(void)snprintf(sun.sun_path, sizeof(sun.sun_path), "%s", p9t_at("root/sock"));
 	cr_assert_eq(bind(sock, (struct sockaddr *)&sun, sizeof(sun)), 0);
-	cr_assert_eq(mkfifo(at("root/fifo"), 0666), 0);
+	cr_assert_eq(mkfifo(p9t_at("root/fifo"), 0666), 0);
 	cr_assert_eq(p9c_walk(c, 0, 1, "fifo"), 0);
 	cr_assert_eq(p9c_open(c, 1, O_RDONLY), -EOPNOTSUPP, "an open would wait for a writer");
 	cr_assert_eq(p9c_open(c, 1, O_RDWR), -EOPNOTSUPP);
@@ -232,7 +211,7 @@ Test(p9, special_files_are_never_opened)
 	for (int i = 0; i < 5; i++)
 		p9c_u64(c, 0);
 	cr_assert_eq(p9c_call(c, P9_TSETATTR), -EINVAL);
-	if (!geteuid() && !mknod(at("root/dev"), S_IFCHR | 0666, makedev(1, 5))) {
+	if (!geteuid() && !mknod(p9t_at("root/dev"), S_IFCHR | 0666, makedev(1, 5))) {
 		cr_assert_eq(p9c_walk(c, 0, 4, "dev"), 0);
 		cr_assert_eq(p9c_open(c, 4, O_RDONLY), -EOPNOTSUPP);
 	}
@@ -348,7 +327,7 @@ Test(p9, write_count_beyond_the_message)
 	m[19] = 7;
 	cr_assert_eq(err_of(p9c_raw(c, m, 64, 64)), 0);
 	struct stat st;
-	cr_assert(stat(at("root/f"), &st) == 0 && st.st_size == 7);
+	cr_assert(stat(p9t_at("root/f"), &st) == 0 && st.st_size == 7);
 }
 
 Test(p9, unknown_and_old_requests)
@@ -367,7 +346,7 @@ Test(p9, unknown_and_old_requests)
 
 Test(p9_start, version_comes_first)
 {
-	c = p9c_new(at("root"), false, false);
+	c = p9c_new(p9t_at("root"), false, false);
 	cr_assert_eq(p9c_attach(c, 0, 0, ""), -EPROTO);
 	cr_assert_eq(p9c_version(c, 4095, "9P2000.L"), -EMSGSIZE);
 	cr_assert_eq(p9c_version(c, 1u << 30, "9P2000.L"), 0);
@@ -468,7 +447,7 @@ Test(p9_start, fids_are_bounded)
 	int rc = 0;
 
 	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &rl), 0);
-	c = p9c_new(at("root"), false, true);
+	c = p9c_new(p9t_at("root"), false, true);
 	cr_assert_eq(getrlimit(RLIMIT_NOFILE, &rl), 0);
 	cr_assert_eq(rl.rlim_cur, 900, "the soft limit was raised");
 	for (n = 1; n < 2000 && rc == 0; n++)
@@ -479,6 +458,40 @@ Test(p9_start, fids_are_bounded)
 	for (unsigned i = 1; i < n - 1; i++)
 		cr_assert_eq(p9c_clunk(c, i), 0);
 	cr_assert_eq(p9c_walk(c, 0, 1, "f"), 0, "and they come back");
+}
+
+Test(p9_start, fids_without_descriptors_are_bounded)
+{
+	static struct p9 s;
+	struct p9_fids t = {0};
+	struct p9_fid *f = NULL;
+
+	c = p9c_new(p9t_at("root"), false, true); /* the suite's end takes it away */
+	p9_fd_budget_init();
+	cr_assert_eq(p9_fids_init(&t), 0);
+	cr_assert_eq(p9_fid_new(&s, P9_PATH, open("/", O_PATH), 0, &f), 0);
+	for (uint32_t i = 0; i < P9_FIDS_MAX; i++)
+		cr_assert_eq(p9_fids_add(&t, 0, i, f), 0);
+	cr_assert_eq(p9_fids_add(&t, 0, P9_FIDS_MAX, f), -ENFILE);
+	p9_fid_put(f);
+	p9_fids_fini(&t);
+}
+
+Test(p9, cursors_end_with_their_message)
+{
+	uint8_t *p = malloc(3);
+	struct p9_rd r = {.p = p, .left = 3};
+	char text[8];
+
+	memcpy(p, "\377\377a", 3);
+	p9_get_str(&r, text, sizeof(text));
+	cr_assert_eq(r.err, -EPROTO);
+	cr_assert_str_eq(text, "");
+	r = (struct p9_rd){.p = p, .left = 3};
+	cr_assert_eq(p9_get64(&r), 0);
+	cr_assert_eq(p9_get8(&r), 0, "the first fault stays");
+	cr_assert_eq(p9_get_end(&r), -EPROTO);
+	free(p);
 }
 
 Test(p9, fid_numbers)
@@ -506,7 +519,7 @@ Test(p9, fid_numbers)
 		cr_assert_eq(p9c_open(c, 1, O_RDWR), 0);
 		p9c_u32(c, 1);
 		cr_assert_eq(p9c_call(c, P9_TREMOVE), 0);
-		put("root/f", "again");
+		p9t_put("root/f", "again");
 	}
 	cr_assert_leq(open_fds(), before + 1, "(the workers' own aside)");
 }
@@ -554,7 +567,7 @@ Test(p9_start, readonly)
 					P9_TLINK,  P9_TRENAME,	P9_TUNLINKAT, P9_TRENAMEAT};
 	char buf[8] = "";
 
-	c = p9c_new(at("root"), true, true);
+	c = p9c_new(p9t_at("root"), true, true);
 	cr_assert_eq(p9c_walk(c, 0, 1, "f"), 0);
 	for (unsigned i = 0; i < ARRAY_LEN(calls); i++)
 		cr_assert_eq(name_call(calls[i], "f", 1), -EROFS, "type %u", calls[i]);
@@ -571,7 +584,7 @@ Test(p9_start, readonly)
 	p9c_u32(c, 1);
 	cr_assert_eq(p9c_call(c, P9_TREMOVE), -EROFS);
 	cr_assert_eq(p9c_clunk(c, 1), -EBADF, "the fid is gone all the same");
-	cr_assert_eq(access(at("root/f"), F_OK), 0);
+	cr_assert_eq(access(p9t_at("root/f"), F_OK), 0);
 }
 
 /* ---- concurrency --------------------------------------------------------------------------------------- */
@@ -694,14 +707,15 @@ Test(p9, reset_with_requests_on_their_way)
 
 Test(p9_start, refusals)
 {
-	struct p9_config cfg = {.root_fd = open(at("secret"), O_RDONLY), .proc_fd = -1, .tag = "t"};
+	struct p9_config cfg = {
+	    .root_fd = open(p9t_at("secret"), O_RDONLY), .proc_fd = -1, .tag = "t"};
 	struct virtio_dev *dev;
 	struct err e = {0};
 
 	cr_assert_eq(p9_new(&dev, "9p0", &cfg, &e), -ENOTDIR);
 	cr_assert_eq(fcntl(cfg.root_fd, F_GETFD), -1, "closed on failure");
 	e = (struct err){0};
-	cfg.root_fd = open(at("root"), O_PATH);
+	cfg.root_fd = open(p9t_at("root"), O_PATH);
 	cfg.tag = "a-tag-that-is-one-byte-too-long-for-9p";
 	cr_assert_eq(p9_new(&dev, "9p0", &cfg, &e), -EINVAL);
 	cr_assert(strstr(e.msg, "tag"));
@@ -724,8 +738,10 @@ Test(p9_start, shared_workers)
 	cr_assert_eq(p9_pool_new(&pool, &pc, &e), 0);
 	cr_assert_eq(inits, 1, "one thread at once, before anything is given up");
 	for (int i = 0; i < 3; i++) {
-		struct p9_config cfg = {
-		    .root_fd = open(at("root"), O_PATH), .proc_fd = -1, .tag = "t", .pool = pool};
+		struct p9_config cfg = {.root_fd = open(p9t_at("root"), O_PATH),
+					.proc_fd = -1,
+					.tag = "t",
+					.pool = pool};
 		struct virtio_dev *dev;
 
 		cr_assert_eq(p9_new(&dev, "9p0", &cfg, &e), 0);

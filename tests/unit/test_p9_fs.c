@@ -13,53 +13,30 @@
 
 #include "tests/lib/p9_client.h"
 
-static char dir[] = "/tmp/husk-p9-XXXXXX";
 static struct p9c *c;
 
 static void setup(void)
 {
-	cr_assert(mkdtemp(dir));
-	cr_assert(chmod(dir, 0755) == 0);
+	p9t_begin();
+	cr_assert(chmod(p9t_dir(), 0755) == 0);
 	(void)umask(077); /* must not reach what the guest makes */
-	c = p9c_new(dir, false, true);
+	c = p9c_new(p9t_dir(), false, true);
 }
 
 static void teardown(void)
 {
-	char cmd[64];
-
 	p9c_free(c);
-	(void)snprintf(cmd, sizeof(cmd), "rm -rf %s", dir);
-	cr_assert(system(cmd) == 0);
+	p9t_end();
 }
 
 TestSuite(p9_fs, .init = setup, .fini = teardown, .timeout = 60);
-
-static const char *at(const char *name)
-{
-	static char path[4][512];
-	static unsigned i;
-
-	i = (i + 1) % 4;
-	(void)snprintf(path[i], sizeof(path[i]), "%s/%s", dir, name);
-	return path[i];
-}
 
 static struct stat lst(const char *name)
 {
 	struct stat st;
 
-	cr_assert(lstat(at(name), &st) == 0, "%s: %s", name, strerror(errno));
+	cr_assert(lstat(p9t_at(name), &st) == 0, "%s: %s", name, strerror(errno));
 	return st;
-}
-
-static void put(const char *name, const char *text)
-{
-	FILE *f = fopen(at(name), "w");
-
-	cr_assert(f);
-	(void)fputs(text, f);
-	(void)fclose(f);
 }
 
 static int make_dir(uint32_t fid, const char *name, uint32_t mode, uint32_t gid)
@@ -165,9 +142,9 @@ Test(p9_fs, set_group_id_directory)
 {
 	if (geteuid())
 		cr_skip_test("needs root");
-	cr_assert_eq(mkdir(at("d"), 0777), 0);
-	cr_assert_eq(chown(at("d"), 0, 555), 0);
-	cr_assert_eq(chmod(at("d"), 02777), 0);
+	cr_assert_eq(mkdir(p9t_at("d"), 0777), 0);
+	cr_assert_eq(chown(p9t_at("d"), 0, 555), 0);
+	cr_assert_eq(chmod(p9t_at("d"), 02777), 0);
 	cr_assert_eq(p9c_attach(c, 5, 1234, ""), 0);
 	cr_assert_eq(p9c_walk(c, 5, 6, "d"), 0);
 	/* A user outside of group 555 asks for a set-group-id program of that group. */
@@ -205,7 +182,7 @@ Test(p9_fs, special_files)
 	p9c_str(c, "null");
 	p9c_u32(c, 0);
 	cr_assert_eq(p9c_call(c, P9_TUNLINKAT), 0);
-	cr_assert_eq(access(at("null"), F_OK), -1);
+	cr_assert_eq(access(p9t_at("null"), F_OK), -1);
 }
 
 Test(p9_fs, attributes)
@@ -213,7 +190,7 @@ Test(p9_fs, attributes)
 	struct attr a;
 	struct stat st;
 
-	put("f", "0123456789");
+	p9t_put("f", "0123456789");
 	cr_assert_eq(p9c_walk(c, 0, 1, "f"), 0);
 	cr_assert_eq(getattr(1, &a), 0);
 	cr_assert_eq(a.valid & 0x7ff, 0x7ff);
@@ -261,7 +238,7 @@ Test(p9_fs, symlinks_stay_text)
 	/* Times and owner of the link itself. */
 	cr_assert_eq(setattr(1, 0x20 | 0x100, 0, 0, 0, 0, 2000), 0);
 	cr_assert_eq(lst("l").st_mtim.tv_sec, 2001);
-	put("f", "");
+	p9t_put("f", "");
 	cr_assert_eq(p9c_walk(c, 0, 2, "f"), 0);
 	p9c_u32(c, 2);
 	cr_assert_eq(p9c_call(c, P9_TREADLINK), -EINVAL, "not a link");
@@ -269,7 +246,7 @@ Test(p9_fs, symlinks_stay_text)
 
 Test(p9_fs, names_move)
 {
-	put("a", "A");
+	p9t_put("a", "A");
 	cr_assert_eq(make_dir(0, "d", 0755, (uint32_t)getegid()), 0);
 	cr_assert_eq(p9c_walk(c, 0, 1, "a"), 0);
 	cr_assert_eq(p9c_walk(c, 0, 2, "d"), 0);
@@ -296,7 +273,7 @@ Test(p9_fs, names_move)
 	/* Remove by fid: the file and the fid are gone. */
 	p9c_u32(c, 1);
 	cr_assert_eq(p9c_call(c, P9_TREMOVE), 0);
-	cr_assert_eq(access(at("c"), F_OK), -1);
+	cr_assert_eq(access(p9t_at("c"), F_OK), -1);
 	cr_assert_eq(p9c_clunk(c, 1), -EBADF);
 	p9c_u32(c, 0);
 	p9c_str(c, "d");
@@ -308,11 +285,11 @@ Test(p9_fs, rename_while_open)
 {
 	char buf[8] = "";
 
-	put("a", "old");
+	p9t_put("a", "old");
 	cr_assert_eq(p9c_walk(c, 0, 1, "a"), 0);
 	cr_assert_eq(p9c_open(c, 1, O_RDWR), 0);
-	put("n", "new!");
-	cr_assert_eq(rename(at("n"), at("a")), 0); /* the host replaces the name */
+	p9t_put("n", "new!");
+	cr_assert_eq(rename(p9t_at("n"), p9t_at("a")), 0); /* the host replaces the name */
 	cr_assert_eq(p9c_read(c, 1, 0, buf, 8), 3);
 	cr_assert_str_eq(buf, "old");
 	cr_assert_eq(p9c_walk(c, 0, 2, "a"), 0);
@@ -340,16 +317,16 @@ Test(p9_fs, unlinked_but_open)
 	cr_assert_eq(a.mode, S_IFREG | 0640);
 	cr_assert_eq(p9c_read(c, 1, 0, buf, 8), 2);
 	/* And one that was only walked to. */
-	put("w", "x");
+	p9t_put("w", "x");
 	cr_assert_eq(p9c_walk(c, 0, 2, "w"), 0);
-	cr_assert_eq(unlink(at("w")), 0);
+	cr_assert_eq(unlink(p9t_at("w")), 0);
 	cr_assert_eq(p9c_open(c, 2, O_RDONLY), 0);
 	cr_assert_eq(p9c_read(c, 2, 0, buf, 8), 1);
 }
 
 Test(p9_fs, append)
 {
-	put("log", "one ");
+	p9t_put("log", "one ");
 	cr_assert_eq(p9c_walk(c, 0, 1, "log"), 0);
 	cr_assert_eq(p9c_open(c, 1, O_WRONLY | O_APPEND), 0);
 	cr_assert_eq(p9c_write(c, 1, 0, "two", 3), 3);
@@ -403,9 +380,9 @@ Test(p9_fs, large_directory)
 
 	for (unsigned i = 0; i < 3000; i++) {
 		(void)snprintf(name, sizeof(name), "file-with-a-name-%05u", i);
-		put(name, "");
+		p9t_put(name, "");
 	}
-	cr_assert_eq(mkdir(at("sub"), 0755), 0);
+	cr_assert_eq(mkdir(p9t_at("sub"), 0755), 0);
 	cr_assert_eq(p9c_walk(c, 0, 1, ""), 0);
 	cr_assert_eq(p9c_open(c, 1, O_RDONLY | O_DIRECTORY), 0);
 	for (unsigned count = 300; count < 60000; count = count * 7 + 1) {
@@ -417,7 +394,7 @@ Test(p9_fs, large_directory)
 	p9c_u32(c, 10);
 	cr_assert_eq(p9c_call(c, P9_TREADDIR), -EINVAL, "no room for one entry");
 	/* What comes later is seen from the start again. */
-	put("late", "");
+	p9t_put("late", "");
 	(void)list(1, 8192, &files);
 	cr_assert_eq(files, 3002);
 }
@@ -427,8 +404,8 @@ Test(p9_fs, inode_numbers)
 	struct p9_qid q1, q2;
 	struct attr a;
 
-	put("a", "");
-	cr_assert_eq(link(at("a"), at("b")), 0);
+	p9t_put("a", "");
+	cr_assert_eq(link(p9t_at("a"), p9t_at("b")), 0);
 	cr_assert_eq(p9c_walk(c, 0, 1, "a"), 0);
 	cr_assert_eq(getattr(1, &a), 0);
 	q1 = a.qid;
@@ -506,13 +483,13 @@ Test(p9_fs, xattrs)
 {
 	char buf[4096] = "";
 
-	put("f", "");
-	if (setxattr(at("f"), "user.probe", "", 0, 0) < 0)
+	p9t_put("f", "");
+	if (setxattr(p9t_at("f"), "user.probe", "", 0, 0) < 0)
 		cr_skip_test("no user attributes here");
-	(void)removexattr(at("f"), "user.probe");
+	(void)removexattr(p9t_at("f"), "user.probe");
 	cr_assert_eq(p9c_walk(c, 0, 1, "f"), 0);
 	cr_assert_eq(xattr_set(1, "user.a", "value", 0), 0);
-	cr_assert_eq(getxattr(at("f"), "user.a", buf, sizeof(buf)), 5);
+	cr_assert_eq(getxattr(p9t_at("f"), "user.a", buf, sizeof(buf)), 5);
 	memset(buf, 0, sizeof(buf));
 	cr_assert_eq(xattr_get(1, "user.a", buf, sizeof(buf)), 5);
 	cr_assert_str_eq(buf, "value");
@@ -523,71 +500,124 @@ Test(p9_fs, xattrs)
 	cr_assert_eq(xattr_set(1, "user.long", buf, 0), 0);
 	cr_assert_eq(xattr_get(1, "user.long", buf, sizeof(buf)), 3000);
 	cr_assert_eq(xattr_set(1, "user.empty", "", 0), 0, "empty is not absent");
-	cr_assert_eq(getxattr(at("f"), "user.empty", buf, sizeof(buf)), 0);
+	cr_assert_eq(getxattr(p9t_at("f"), "user.empty", buf, sizeof(buf)), 0);
 	cr_assert_eq(xattr_set(1, "user.a", "", XATTR_REPLACE), 0, "what a removal looks like");
-	cr_assert_eq(getxattr(at("f"), "user.a", buf, sizeof(buf)), -1);
-	if (!geteuid() && setxattr(at("f"), "trusted.t", "1", 1, 0) == 0) {
+	cr_assert_eq(getxattr(p9t_at("f"), "user.a", buf, sizeof(buf)), -1);
+	if (!geteuid() && setxattr(p9t_at("f"), "trusted.t", "1", 1, 0) == 0) {
 		cr_assert_eq(xattr_get(1, "trusted.t", buf, sizeof(buf)), -EOPNOTSUPP);
 		cr_assert_eq(xattr_set(1, "trusted.u", "1", 0), -EOPNOTSUPP);
-		cr_assert_eq(getxattr(at("f"), "trusted.u", buf, sizeof(buf)), -1);
+		cr_assert_eq(getxattr(p9t_at("f"), "trusted.u", buf, sizeof(buf)), -1);
 	}
 	cr_assert_eq(xattr_get(1, "", buf, sizeof(buf)), (int)sizeof("user.long\0user.empty"));
 }
 
-static int lock_call(uint8_t call, uint32_t fid, uint8_t type, uint64_t start, uint64_t len,
-		     uint32_t proc)
-{
-	int rc;
-
-	p9c_u32(c, fid);
-	p9c_u8(c, type);
-	if (call == P9_TLOCK)
-		p9c_u32(c, 0);
-	p9c_u64(c, start);
-	p9c_u64(c, len);
-	p9c_u32(c, proc);
-	p9c_str(c, "client");
-	rc = p9c_call(c, call);
-	return rc < 0 ? rc : p9c_r8(c);
-}
-
 Test(p9_fs, locks)
 {
-	put("f", "");
-	cr_assert_eq(link(at("f"), at("g")), 0);
+	p9t_put("f", "");
+	cr_assert_eq(link(p9t_at("f"), p9t_at("g")), 0);
 	cr_assert_eq(p9c_walk(c, 0, 1, "f"), 0);
 	cr_assert_eq(p9c_walk(c, 0, 2, "g"), 0);
-	cr_assert_eq(lock_call(P9_TLOCK, 1, 1, 0, 0, 10), -EBADF, "not open");
+	cr_assert_eq(p9c_lock(c, P9_TLOCK, 1, 1, 0, 0, 10), -EBADF, "not open");
 	cr_assert_eq(p9c_open(c, 1, O_RDWR), 0);
 	cr_assert_eq(p9c_open(c, 2, O_RDWR), 0);
-	cr_assert_eq(lock_call(P9_TLOCK, 1, 1, 100, 100, 10), 0);
-	cr_assert_eq(lock_call(P9_TLOCK, 2, 0, 199, 5, 20), 1, "blocked, by the other name");
-	cr_assert_eq(lock_call(P9_TLOCK, 2, 0, 200, 5, 20), 0);
-	cr_assert_eq(lock_call(P9_TLOCK, 2, 1, 150, 5, 10), 0, "an owner's own");
+	cr_assert_eq(p9c_lock(c, P9_TLOCK, 1, 1, 100, 100, 10), 0);
+	cr_assert_eq(p9c_lock(c, P9_TLOCK, 2, 0, 199, 5, 20), 1, "blocked, by the other name");
+	cr_assert_eq(p9c_lock(c, P9_TLOCK, 2, 0, 200, 5, 20), 0);
+	cr_assert_eq(p9c_lock(c, P9_TLOCK, 2, 1, 150, 5, 10), 0, "an owner's own");
 	/* A hole in the middle, by the owner. */
-	cr_assert_eq(lock_call(P9_TLOCK, 1, 2, 120, 10, 10), 0);
-	cr_assert_eq(lock_call(P9_TLOCK, 2, 1, 120, 10, 20), 0);
-	cr_assert_eq(lock_call(P9_TLOCK, 2, 1, 119, 1, 20), 1);
-	cr_assert_eq(lock_call(P9_TLOCK, 2, 1, 130, 1, 20), 1);
-	cr_assert_eq(lock_call(P9_TGETLOCK, 2, 1, 0, 0, 20), 1);
+	cr_assert_eq(p9c_lock(c, P9_TLOCK, 1, 2, 120, 10, 10), 0);
+	cr_assert_eq(p9c_lock(c, P9_TLOCK, 2, 1, 120, 10, 20), 0);
+	cr_assert_eq(p9c_lock(c, P9_TLOCK, 2, 1, 119, 1, 20), 1);
+	cr_assert_eq(p9c_lock(c, P9_TLOCK, 2, 1, 130, 1, 20), 1);
+	cr_assert_eq(p9c_lock(c, P9_TGETLOCK, 2, 1, 0, 0, 20), 1);
 	cr_assert_eq(p9c_r64(c), 100);
 	cr_assert_eq(p9c_r64(c), 20);
 	cr_assert_eq(p9c_r32(c), 10);
-	cr_assert_eq(lock_call(P9_TGETLOCK, 2, 1, 0, 100, 20), 2, "nobody's");
+	cr_assert_eq(p9c_lock(c, P9_TGETLOCK, 2, 1, 0, 100, 20), 2, "nobody's");
 	/* The clunk gives up what is left. */
 	cr_assert_eq(p9c_clunk(c, 1), 0);
-	cr_assert_eq(lock_call(P9_TLOCK, 2, 1, 0, 100, 30), 0);
-	cr_assert_eq(lock_call(P9_TLOCK, 2, 1, INT64_MAX, 0, 30), 0);
-	cr_assert_eq(lock_call(P9_TLOCK, 2, 1, UINT64_MAX, 0, 30), -EINVAL);
+	cr_assert_eq(p9c_lock(c, P9_TLOCK, 2, 1, 0, 100, 30), 0);
+	cr_assert_eq(p9c_lock(c, P9_TLOCK, 2, 1, INT64_MAX, 0, 30), 0);
+	cr_assert_eq(p9c_lock(c, P9_TLOCK, 2, 1, UINT64_MAX, 0, 30), -EINVAL);
+}
+
+/* Whether somebody on the host could lock [start, start+len) of f for writing. */
+static bool free_on_host(off_t start, off_t len)
+{
+	struct flock fl = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = start, .l_len = len};
+	int fd = open(p9t_at("f"), O_RDWR | O_CLOEXEC);
+
+	cr_assert_geq(fd, 0);
+	cr_assert_eq(fcntl(fd, F_OFD_GETLK, &fl), 0);
+	(void)close(fd);
+	return fl.l_type == F_UNLCK;
+}
+
+Test(p9_fs, locks_are_seen_on_the_host)
+{
+	struct flock fl = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 500, .l_len = 10};
+	int fd;
+
+	p9t_put("f", "");
+	for (uint32_t i = 1; i < 4; i++) {
+		cr_assert_eq(p9c_walk(c, 0, i, "f"), 0);
+		cr_assert_eq(p9c_open(c, i, i == 3 ? O_RDONLY : O_RDWR), 0);
+	}
+	cr_assert_eq(p9c_lock(c, P9_TLOCK, 1, 1, 100, 100, 10), 0);
+	cr_assert(!free_on_host(100, 1) && !free_on_host(199, 1));
+	cr_assert(free_on_host(0, 100) && free_on_host(200, 100));
+	/* Readers share; the last one gives up. */
+	cr_assert_eq(p9c_lock(c, P9_TLOCK, 1, 0, 300, 100, 10), 0);
+	cr_assert_eq(p9c_lock(c, P9_TLOCK, 3, 0, 350, 100, 20), 0);
+	cr_assert_eq(p9c_lock(c, P9_TLOCK, 1, 2, 300, 100, 10), 0);
+	cr_assert(free_on_host(300, 50) && !free_on_host(350, 1) && !free_on_host(449, 1));
+	cr_assert(!free_on_host(100, 1), "another range stays");
+	cr_assert_eq(p9c_clunk(c, 3), 0);
+	cr_assert(free_on_host(200, 0));
+	/* The other way round. */
+	fd = open(p9t_at("f"), O_RDWR | O_CLOEXEC);
+	cr_assert_eq(fcntl(fd, F_OFD_SETLK, &fl), 0);
+	cr_assert_eq(p9c_lock(c, P9_TLOCK, 2, 0, 505, 1, 20), 1, "blocked");
+	cr_assert_eq(p9c_lock(c, P9_TGETLOCK, 2, 0, 0, 0, 10), 1);
+	cr_assert_eq(p9c_r64(c), 500);
+	cr_assert_eq(p9c_r64(c), 10);
+	(void)close(fd);
+	cr_assert_eq(p9c_lock(c, P9_TLOCK, 2, 0, 505, 1, 20), 0);
+	/* A whole file, down to nothing. */
+	cr_assert_eq(p9c_lock(c, P9_TLOCK, 2, 2, 0, 0, 20), 0);
+	cr_assert_eq(p9c_lock(c, P9_TLOCK, 1, 2, 0, 0, 10), 0);
+	cr_assert(free_on_host(0, 0));
+}
+
+Test(p9_fs, locks_of_two_guests)
+{
+	struct p9c *a = c, *b = p9c_new(p9t_at("."), false, true);
+
+	p9t_put("f", "");
+	for (unsigned i = 0; i < 2; i++) {
+		c = i ? b : a;
+		cr_assert_eq(p9c_walk(c, 0, 1, "f"), 0);
+		cr_assert_eq(p9c_open(c, 1, O_RDWR), 0);
+	}
+	cr_assert_eq(p9c_lock(c, P9_TLOCK, 1, 1, 0, 10, 7), 0);
+	c = a;
+	cr_assert_eq(p9c_lock(c, P9_TLOCK, 1, 1, 5, 10, 7), 1, "the same names, another machine");
+	cr_assert_eq(p9c_lock(c, P9_TLOCK, 1, 1, 10, 10, 7), 0);
+	c = b;
+	cr_assert_eq(p9c_lock(c, P9_TLOCK, 1, 0, 0, 0, 7), 1);
+	/* Its end gives them up. */
+	p9c_free(b);
+	c = a;
+	cr_assert_eq(p9c_lock(c, P9_TLOCK, 1, 1, 5, 10, 7), 0);
 }
 
 Test(p9_fs, attach_below)
 {
 	struct attr a;
 
-	cr_assert_eq(mkdir(at("x"), 0755), 0);
-	cr_assert_eq(mkdir(at("x/y"), 0755), 0);
-	cr_assert_eq(symlink("/etc", at("x/etc")), 0);
+	cr_assert_eq(mkdir(p9t_at("x"), 0755), 0);
+	cr_assert_eq(mkdir(p9t_at("x/y"), 0755), 0);
+	cr_assert_eq(symlink("/etc", p9t_at("x/etc")), 0);
 	cr_assert_eq(p9c_attach(c, 7, 0, "/x/y"), 0);
 	cr_assert_eq(getattr(7, &a), 0);
 	cr_assert_eq(a.qid.path & 0xffffffffffffull, lst("x/y").st_ino);

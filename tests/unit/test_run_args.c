@@ -112,6 +112,51 @@ Test(run_args, devices)
 	cr_assert_eq(cfg.disk_cnt + cfg.share_cnt + cfg.pmem_cnt + cfg.net_cnt, 4);
 }
 
+Test(run_args, roots)
+{
+	char whole[] = "p,root", part[] = "p,ro,root=p3", none[] = "p,root=3",
+	     twice[] = "p,root,root=p1", zero[] = "p,root=p0";
+
+	begin();
+	cr_assert_eq(run_set(&cfg, RUN_OPT_PMEM, whole, &e), 0);
+	cr_assert_eq(run_set(&cfg, RUN_OPT_PMEM, part, &e), 0);
+	cr_assert(cfg.pmem[0].root && !cfg.pmem[0].part);
+	cr_assert(cfg.pmem[1].root && cfg.pmem[1].readonly && cfg.pmem[1].part == 3);
+	cr_assert_lt(run_set(&cfg, RUN_OPT_PMEM, none, &e), 0);
+	cr_assert_lt(run_set(&cfg, RUN_OPT_PMEM, twice, &e), 0);
+	cr_assert_lt(run_set(&cfg, RUN_OPT_PMEM, zero, &e), 0);
+	cr_assert_eq(config("{\"pmem\":[{\"file\":\"p\",\"root\":\"p2\"}]}"), 0, "%s", e.msg);
+	cr_assert(cfg.pmem[0].root && cfg.pmem[0].part == 2);
+	begin();
+}
+
+Test(run_args, network_cards)
+{
+	char words[][48] = {"tap=t0,queues=4,mtu=9000", "passt", "passt=/run/p,mtu=1400"};
+
+	begin();
+	for (size_t i = 0; i < ARRAY_LEN(words); i++)
+		cr_assert_eq(run_set(&cfg, RUN_OPT_NET, words[i], &e), 0, "%s", e.msg);
+	cr_assert_eq(cfg.net[0].queues, 4);
+	cr_assert_eq(cfg.net[0].mtu, 9000);
+	cr_assert_null(cfg.net[0].passt);
+	cr_assert_str_eq(cfg.net[1].passt, "");
+	cr_assert_null(cfg.net[1].tap);
+	cr_assert_str_eq(cfg.net[2].passt, "/run/p");
+	cr_assert_eq(cfg.net[2].mtu, 1400);
+	cr_assert_eq(config("{\"net\":[{\"tap\":\"t\",\"queues\":2,\"mtu\":68},{\"passt\":true},"
+			    "{\"passt\":\"/p\"}]}"),
+		     0, "%s", e.msg);
+	cr_assert_eq(cfg.net[0].queues, 2);
+	cr_assert_eq(cfg.net[0].mtu, 68);
+	cr_assert_str_eq(cfg.net[1].passt, "");
+	cr_assert_str_eq(cfg.net[2].passt, "/p");
+	begin();
+}
+
+#define NET_TAKES                                                                                  \
+	"--net takes tap=NAME[,mac=MAC][,mtu=N][,queues=N] or passt[=SOCKET][,mac=MAC][,mtu=N]"
+
 Test(run_args, each_wrong_word_has_its_sentence)
 {
 	static const struct {
@@ -128,18 +173,25 @@ Test(run_args, each_wrong_word_has_its_sentence)
 	    {RUN_OPT_CONSOLE, "file=", "--console takes stdio, none or file=PATH, not 'file='"},
 	    {RUN_OPT_CONSOLE, "tty", "--console takes stdio, none or file=PATH, not 'tty'"},
 	    {RUN_OPT_REPORT, "xml", "--boot-report takes json or nothing, not 'xml'"},
-	    {RUN_OPT_DISK, ",ro", "--disk takes FILE[,ro], not ',ro'"},
-	    {RUN_OPT_DISK, "a,rw", "--disk takes FILE[,ro], not 'a,rw'"},
-	    {RUN_OPT_DISK, "a,ro,ro", "--disk takes FILE[,ro], not 'a,ro,ro'"},
+	    {RUN_OPT_DISK, ",ro", "--disk takes FILE[,ro][,direct][,serial=WORD], not ',ro'"},
+	    {RUN_OPT_DISK, "a,rw", "--disk takes FILE[,ro][,direct][,serial=WORD], not 'a,rw'"},
+	    {RUN_OPT_DISK, "a,ro,ro",
+	     "--disk takes FILE[,ro][,direct][,serial=WORD], not 'a,ro,ro'"},
 	    {RUN_OPT_SHARE, "/srv", "--share takes DIR,tag=TAG[,ro], not '/srv'"},
 	    {RUN_OPT_SHARE, "/srv,tag=", "--share takes DIR,tag=TAG[,ro], not '/srv,tag='"},
 	    {RUN_OPT_SHARE, "/srv,tag=a,tag=b",
 	     "--share takes DIR,tag=TAG[,ro], not '/srv,tag=a,tag=b'"},
-	    {RUN_OPT_PMEM, "p,rot", "--pmem takes FILE[,ro][,root], not 'p,rot'"},
-	    {RUN_OPT_PMEM, "", "--pmem takes FILE[,ro][,root], not ''"},
-	    {RUN_OPT_NET, "t0", "--net takes tap=NAME[,mac=MAC], not 't0'"},
-	    {RUN_OPT_NET, "tap=t,mac=1", "--net takes tap=NAME[,mac=MAC], not 'tap=t,mac=1'"},
-	    {RUN_OPT_NET, "tap=t,mtu=1", "--net takes tap=NAME[,mac=MAC], not 'tap=t,mtu=1'"},
+	    {RUN_OPT_PMEM, "p,rot", "--pmem takes FILE[,ro][,root[=pN]], not 'p,rot'"},
+	    {RUN_OPT_PMEM, "", "--pmem takes FILE[,ro][,root[=pN]], not ''"},
+	    {RUN_OPT_NET, "t0", NET_TAKES ", not 't0'"},
+	    {RUN_OPT_NET, "tap=t,mac=1", NET_TAKES ", not 'tap=t,mac=1'"},
+	    {RUN_OPT_NET, "tap=t,mtu=70000", NET_TAKES ", not 'tap=t,mtu=70000'"},
+	    {RUN_OPT_NET, "tap=t,queues=9", NET_TAKES ", not 'tap=t,queues=9'"},
+	    {RUN_OPT_NET, "tap=t,queues=0", NET_TAKES ", not 'tap=t,queues=0'"},
+	    {RUN_OPT_NET, "passt,queues=2", NET_TAKES ", not 'passt,queues=2'"},
+	    {RUN_OPT_NET, "passt=", NET_TAKES ", not 'passt='"},
+	    {RUN_OPT_NET, "tap=t,passt", NET_TAKES ", not 'tap=t,passt'"},
+	    {RUN_OPT_NET, "tap=t,mtu=1", NET_TAKES ", not 'tap=t,mtu=1'"},
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -257,6 +309,16 @@ Test(run_args, each_wrong_file_has_its_sentence)
 	    {"{\"share\":[{\"dir\":\"/a\"}]}", "share[0]: 'tag' is missing"},
 	    {"{\"net\":[{\"tap\":\"t\",\"mac\":\"01:00:00:00:00:00\"}]}",
 	     "net[0].mac: '01:00:00:00:00:00' is not a unicast MAC address"},
+	    {"{\"pmem\":[{\"file\":\"p\",\"root\":\"1\"}]}", "pmem[0].root: '1' is not p1 to p128"},
+	    {"{\"net\":[{}]}", "net[0]: it takes either 'tap' or 'passt'"},
+	    {"{\"net\":[{\"tap\":\"t\",\"passt\":true}]}",
+	     "net[0]: it takes either 'tap' or 'passt'"},
+	    {"{\"net\":[{\"passt\":true,\"queues\":2}]}", "net[0]: passt has one queue"},
+	    {"{\"net\":[{\"tap\":\"t\",\"queues\":9}]}", "net[0].queues: 9 is not from 1 to 8"},
+	    {"{\"net\":[{\"tap\":\"t\",\"mtu\":67}]}", "net[0].mtu: 67 is not from 68 to 65535"},
+	    {"{\"net\":[{\"tap\":\"t\",\"mtu\":\"9\"}]}",
+	     "net[0].mtu: expected a whole number, got a string"},
+	    {"{\"net\":[{\"passt\":1}]}", "net[0].passt: expected a string, got a whole number"},
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {

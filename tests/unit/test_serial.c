@@ -3,6 +3,7 @@
  * serial.c: as Linux's 8250 driver and an early console use it.
  */
 #include <criterion/criterion.h>
+#include <errno.h>
 #include <linux/serial_reg.h>
 #include <string.h>
 
@@ -181,4 +182,64 @@ Test(serial, wide_accesses)
 	serial_read(&s, UART_LSR, b, 8);
 	cr_assert_eq(b[0], UART_LSR_THRE | UART_LSR_TEMT);
 	cr_assert_eq(b[1], 0);
+}
+
+/* ---- saved state ------------------------------------------------------------------------------ */
+
+Test(serial, a_saved_one_goes_on)
+{
+	struct buf b = {0};
+	struct snap_rd r;
+
+	outb(UART_LCR, UART_LCR_DLAB);
+	outb(UART_DLL, 3);
+	outb(UART_LCR, UART_LCR_WLEN8);
+	outb(UART_FCR, UART_FCR_ENABLE_FIFO);
+	outb(UART_IER, UART_IER_RDI);
+	outb(UART_MCR, UART_MCR_OUT2);
+	outb(UART_SCR, 0x77);
+	cr_assert_eq(serial_input(&s, "0123456789abcdef", 16), 16u);
+	cr_assert_eq(in(UART_RX), '0');
+	cr_assert_eq(serial_input(&s, "g", 1), 1u, "its ring has wrapped");
+	cr_assert_eq(serial_save(&s, &b), 0);
+	serial_fini(&s);
+	irqs = 0;
+	serial_init(&s, &ops, NULL);
+	r = (struct snap_rd){b.data, b.len};
+	cr_assert_eq(serial_load(&s, &r), 0);
+	cr_assert_eq(in(UART_SCR), 0x77);
+	cr_assert_eq(in(UART_LCR), UART_LCR_WLEN8);
+	cr_assert_eq(in(UART_IIR), UART_IIR_RDI | 0xc0);
+	for (const char *p = "123456789abcdefg"; *p; p++)
+		cr_assert_eq(in(UART_RX), *p);
+	cr_assert_eq(irqs, 0u, "its line was up when it was saved");
+	cr_assert_eq(serial_input(&s, "h", 1), 1u);
+	cr_assert_eq(irqs, 1u);
+	buf_free(&b);
+}
+
+Test(serial, saved_state_that_cannot_be_is_refused)
+{
+	/* ier, mcr, fifo_on, thre_pending, line, rx_cnt */
+	static const struct {
+		size_t at;
+		uint8_t v;
+	} bad[] = {{0, 0x10}, {2, 0x20}, {6, 2}, {7, 2}, {8, 2}, {9, SERIAL_FIFO + 1}};
+	struct buf b = {0};
+	struct snap_rd r;
+
+	cr_assert_eq(serial_save(&s, &b), 0);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		uint8_t was = b.data[12 + bad[i].at];
+
+		b.data[12 + bad[i].at] = bad[i].v;
+		r = (struct snap_rd){b.data, b.len};
+		cr_assert_eq(serial_load(&s, &r), -EPROTO, "byte %zu", bad[i].at);
+		b.data[12 + bad[i].at] = was;
+	}
+	r = (struct snap_rd){b.data, b.len - 1};
+	cr_assert_eq(serial_load(&s, &r), -EPROTO, "cut off");
+	r = (struct snap_rd){b.data, b.len};
+	cr_assert_eq(serial_load(&s, &r), 0);
+	buf_free(&b);
 }

@@ -201,6 +201,18 @@ Test(vq, an_indirect_table_may_be_longer_than_the_queue)
 	end();
 }
 
+Test(vq, refuses_a_table_longer_than_ours)
+{
+	uint64_t table;
+
+	begin(FG_ALL, 0);
+	table = fg_alloc(g, 16 * (VQ_SIZE_MAX + 1), 16);
+	fg_desc(g, table, 0, FG_BASE + (2u << 20), 1, 0, 0);
+	fg_desc(g, q->desc, 0, table, 16 * (VQ_SIZE_MAX + 1), FG_D_INDIRECT, 0);
+	fg_avail_raw(q, 0);
+	failed();
+}
+
 Test(vq, adjacent_buffers_are_one_span_but_never_across_the_direction)
 {
 	uint64_t buf;
