@@ -84,8 +84,16 @@ if [ "${1-}" = --inner ]; then
         rm -rf "$TMPROOT/release/obj"
         export HUSK_BUILD=$TMPROOT/release HUSK_KERNEL=$TMPROOT/kernel
     fi
+    # Who started this lab hears that it lives, whatever a script waits for.
+    mkfifo "$TMPROOT/never"
+    while echo alive; do
+        read -rt 20 <>"$TMPROOT/never"
+    done &
+    beat=$!
     inner "$@"
-    exit
+    rc=$?
+    kill $beat
+    exit $rc
 fi
 
 [ $# -ge 2 ] || {
@@ -95,5 +103,111 @@ fi
 build=$(realpath "$1")
 shift
 export HUSK_BUILD=$build HUSK_KERNEL=${HUSK_KERNEL:-$(dirname "$build")/kernel}
-VMM=$build/bin/vmm "$here/lab/auto" --timeout 3300 -m 6144 --env HUSK_BUILD --env HUSK_KERNEL \
-    "$here/run-it.sh" --inner "$@"
+
+# A line "# lab: OPTIONS" at a script's head names the options of tests/lab/run that it needs: a lab
+# for each set of them.
+variant_of() {
+    sed -n '1,12s/^# lab: *//p' "$1"
+}
+
+# Scripts of one variant in one lab; what each said is shown as it comes, but the count is kept for the end.
+# A lab tells that it lives. One that stands still or dies (tests/lab/README.md) is given up, and the scripts
+# that it has not ended go to a new one, twice at most.
+silence=180 # seconds
+run_one() {
+    local variant=$1 tally=$2 words line fd lab ended what try rc passed=0 failed=0 skipped=0
+    shift 2
+    read -ra words <<<"$variant"
+    for try in 1 2 3; do
+        ended=
+        exec {fd}< <(VMM=$build/bin/vmm exec "$here/lab/auto" --timeout 4200 -m 6144 --env HUSK_BUILD --env HUSK_KERNEL \
+            "${words[@]}" "$here/run-it.sh" --inner "$@" </dev/null)
+        lab=$!
+        while :; do
+            IFS= read -rt $silence -u "$fd" line
+            rc=$?
+            [ $rc = 0 ] || break
+            case $line in
+            alive) continue ;;
+            'ok    '*) passed=$((passed + 1)) && shift ;;
+            'FAIL  '*) failed=$((failed + 1)) && shift ;;
+            'skip  '*) skipped=$((skipped + 1)) && shift ;;
+            esac
+            if [[ $line =~ ^[0-9]+\ passed,\ [0-9]+\ failed,\ [0-9]+\ skipped$ ]]; then
+                ended=1
+            else
+                printf '%s\n' "$line"
+            fi
+        done
+        [ -z "$ended" ] || break
+        # Over 128: nothing came for too long. Else the lab is over.
+        [ $rc -gt 128 ] && what="has stood still for $silence s" || what='has ended by itself'
+        kill "$lab" 2>/dev/null
+        wait "$lab"
+        rc=$?
+        exec {fd}<&-
+        if [ $try = 3 ] || [ $rc = 124 ]; then # 124: its time is up
+            failed=$((failed + $#))
+            break
+        else
+            echo "a lab $what: a new one goes on with $(basename "$1" .sh)"
+        fi
+    done
+    echo "$passed passed, $failed failed, $skipped skipped" >"$tally"
+    [ $failed = 0 ] || touch "$tally.bad"
+}
+
+tallies=$(mktemp -d)
+trap 'rm -rf "$tallies"' EXIT
+# Each lab has a process group, by which it ends when we are to end.
+set -m
+# shellcheck disable=SC2317 # the trap's
+end_labs() {
+    local job
+    for job in $(jobs -p); do
+        kill -- "-$job" 2>/dev/null
+    done
+    exit 130
+}
+trap end_labs INT TERM
+bad=0 labs=0 most=1
+# Labs do not meet, so two may run where there are CPUs; on a machine with a KVM of its own all scripts share it.
+if ! { [ "$(id -u)" = 0 ] && "$here/lab/whole-kvm"; } && [ "$(nproc)" -ge 2 ]; then
+    most=2
+fi
+begin() {
+    [ $# -gt 1 ] || return 0
+    while [ "$(jobs -rp | wc -l)" -ge $most ]; do
+        wait -n || :
+    done
+    labs=$((labs + 1))
+    run_one "$1" "$tallies/$labs" "${@:2}" &
+}
+plain=() other=()
+variants=$(for one in "$@"; do variant_of "$one"; done | sort -u)
+for one in "$@"; do
+    [ -z "$(variant_of "$one")" ] || continue
+    if [ $((${#plain[@]} + ${#other[@]})) -lt 3 ] || [ ${#plain[@]} -le ${#other[@]} ]; then
+        plain+=("$one")
+    else
+        other+=("$one")
+    fi
+done
+[ $most -gt 1 ] || { plain+=("${other[@]}") && other=(); }
+begin '' "${plain[@]}"
+begin '' "${other[@]}"
+[ -z "$variants" ] || while IFS= read -r variant; do
+    scripts=()
+    for one in "$@"; do
+        [ "$(variant_of "$one")" != "$variant" ] || scripts+=("$one")
+    done
+    begin "$variant" "${scripts[@]}"
+done <<<"$variants"
+wait
+# A lab that ended without a count has failed as a whole.
+for n in $(seq $labs); do
+    [ -s "$tallies/$n" ] || echo '0 passed, 1 failed, 0 skipped' >"$tallies/$n"
+    [ -s "$tallies/$n" ] && [ ! -e "$tallies/$n.bad" ] || bad=1
+done
+cat "$tallies"/* | awk '{ p += $1; f += $3; s += $5 } END { printf "%d passed, %d failed, %d skipped\n", p, f, s }'
+exit $bad

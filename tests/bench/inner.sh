@@ -73,6 +73,101 @@ for bench in "$@"; do
         cmd_2=(runc run -b "$work/bundle" bench-runc)
         measure run "$pairs" husk-out
         ;;
+    exec)
+        # In containers that run already, one of each, to the first byte of one more process.
+        "$here/../lib/bundle.sh" "$work/bundle" sleep 100000
+        labels=(husk crun runc)
+        cmd_0=("$HUSK_BUILD/bin/husk" exec bench-husk echo husk-out)
+        cmd_1=(crun exec bench-crun echo husk-out)
+        cmd_2=(runc exec bench-runc echo husk-out)
+        trap 'for r in "$HUSK_BUILD/bin/husk" crun runc; do "$r" delete -f "bench-${r##*/}"; done; rm -rf "$work"' EXIT
+        for r in "${cmd_0[0]}" crun runc; do
+            "$r" run -d -b "$work/bundle" "bench-${r##*/}" </dev/null >"$work/err" 2>&1
+        done
+        measure exec "$pairs" husk-out
+        ;;
+    start)
+        # Of containers that have been created a while ago, one each: of ours the guest waits at the gate by then.
+        "$here/../lib/bundle.sh" "$work/bundle" sleep 100000
+        labels=(husk crun runc)
+        runtimes=("$HUSK_BUILD/bin/husk" crun runc)
+        mkfifo "$work/never"
+        trap 'for r in "${runtimes[@]}"; do "$r" delete -f "bench-${r##*/}"; done; rm -rf "$work"' EXIT
+        : >"$work/start.dat"
+        for ((i = -1; i < pairs; i++)); do # -1: warm-up
+            : >"$work/log"
+            "${runtimes[0]}" --debug --log "$work/log" create -b "$work/bundle" bench-husk </dev/null >"$work/err" 2>&1
+            for r in "${runtimes[@]:1}"; do
+                "$r" create -b "$work/bundle" "bench-$r" </dev/null >"$work/err" 2>&1
+            done
+            for ((k = 0; k < 1200; k++)); do
+                ! grep -q 'waits at the gate' "$work/log" || break
+                read -rt 0.1 <>"$work/never" || :
+            done
+            line=
+            for r in "${runtimes[@]}"; do
+                out=$("$firstbyte" -e -t 120 -- "$r" start "bench-${r##*/}" 2>"$work/err" </dev/null) || {
+                    echo "bench start: ${r##*/}: $(tail -n 3 "$work/err")" >&2
+                    exit 1
+                }
+                line+="${out%% *} "
+            done
+            for r in "${runtimes[@]}"; do
+                "$r" delete -f "bench-${r##*/}"
+            done
+            [ $i -lt 0 ] || echo "$line" >>"$work/start.dat"
+        done
+        python3 "$here/table.py" start "$work/start.dat" "${labels[@]}"
+        ;;
+    exits)
+        # What one exit of each kind costs. In a lab with --icount: instructions, else ticks of the time stamp counter.
+        "$HUSK_BUILD/bin/vmm" run -k "$HUSK_BUILD/guest/kernel_exits.elf" -m 128M --serial --console none </dev/null
+        ;;
+    reasons)
+        mkdir "$work/reasons"
+        "$here/reasons.sh" "$work/reasons"
+        ;;
+    virtual)
+        # For a lab with --icount, where a nanosecond is an instruction: what is executed, and what with all waits.
+        "$here/../lib/bundle.sh" "$work/bundle" true
+        mkdir "$work/assets"
+        ln "$HUSK_KERNEL/vmlinux" "$HUSK_BUILD/rootfs.erofs" "$work/assets/"
+        mkdir "$work/bin"
+        cp -L "$(command -v crun)" "$(command -v runc)" "$work/bin/"
+        labels=(husk crun runc)
+        cmd_0=("$HUSK_BUILD/bin/husk" --assets "$work/assets" run -b "$work/bundle" bench-husk)
+        cmd_1=("$work/bin/crun" run -b "$work/bundle" bench-crun)
+        cmd_2=("$work/bin/runc" run -b "$work/bundle" bench-runc)
+        : >"$work/all.dat"
+        : >"$work/busy.dat"
+        for ((i = -2; i < pairs; i++)); do # -2, -1: warm-up
+            all='' busy=''
+            for ((k = 0; k < ${#labels[@]}; k++)); do
+                declare -n cmd=cmd_$k
+                out=$("$firstbyte" -e -t 600 -- "${cmd[@]}" 2>"$work/err" </dev/null) || {
+                    echo "bench virtual: ${labels[k]}: $(tail -n 3 "$work/err")" >&2
+                    exit 1
+                }
+                read -r total _ _ idle <<<"$out"
+                all+="$total "
+                busy+="$((total - idle)) "
+            done
+            [ $i -lt 0 ] || echo "$all" >>"$work/all.dat"
+            [ $i -lt 0 ] || echo "$busy" >>"$work/busy.dat"
+        done
+        python3 "$here/table.py" 'virtual, run of true, with all waits' "$work/all.dat" "${labels[@]}"
+        python3 "$here/table.py" 'virtual, run of true, executed' "$work/busy.dat" "${labels[@]}"
+        for ((i = 0; i < 2; i++)); do
+            "${cmd_0[@]:0:4}" --boot-report "${cmd_0[@]:4}" 2>"$work/report" </dev/null
+        done
+        cat "$work/report"
+        # Our kernel with the mini OS as its root: its init waits for a husk, so it is ended.
+        for ((i = 0; i < 2; i++)); do
+            timeout 1 "$HUSK_BUILD/bin/vmm" run -k "$HUSK_KERNEL/vmlinux" -m 128M -a quiet --boot-report \
+                --pmem "$HUSK_BUILD/rootfs.erofs,ro,root" 2>"$work/report" </dev/null >"$work/out" || [ $? = 124 ]
+        done
+        cat "$work/report"
+        ;;
     create-vm)
         # The order of KVM_CREATE_VM and the move into a fresh cgroup: one column each.
         : >"$work/create-vm.dat"
@@ -88,9 +183,10 @@ for bench in "$@"; do
     memory)
         "$here/../lib/mkinitrd.sh" "$work/initrd" "$here/init-first-byte.sh"
         python3 "$here/memory.py" "$work/initrd"
+        stat -c '  husk-agent     %s bytes' "$HUSK_BUILD/bin/husk-agent"
         ;;
     *)
-        echo "bench '$bench': there is none of that name (null, linux, run, memory, create-vm)" >&2
+        echo "bench '$bench': there is none of that name (null, linux, run, exec, start, memory, create-vm, exits, reasons, virtual)" >&2
         exit 2
         ;;
     esac

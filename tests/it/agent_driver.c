@@ -14,8 +14,8 @@
  * credit back release STREAM   give it back, now and from now on expect STREAM N  wait until N
  * bytes or more have come exit BASE        wait for the end: prints "exit BASE STATUS" out STREAM
  * print and forget what came: "out STREAM TEXT", newlines as \n len STREAM       print "len STREAM
- * BYTES" and forget them dead             wait for the agent's end: prints "dead STATUS" Anything
- * that takes longer than TIMEOUT_S is an error.
+ * BYTES" and forget them event wait until there was one more event dead             wait for the agent's
+ * end: prints "dead STATUS" Anything that takes longer than TIMEOUT_S is an error.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -52,6 +52,7 @@ static struct driver {
 	int ctl, io;
 	pid_t agent;
 	bool up, gone;
+	unsigned events;  /* that nobody has waited for */
 	uint32_t pending; /* reply that is waited for */
 	struct {
 		uint32_t id;
@@ -100,6 +101,13 @@ static void on_reply(void *ctx, uint32_t id, bool ok, const char *json, size_t l
 	}
 	if (id == drv.pending)
 		drv.pending = 0;
+}
+
+static void on_event(void *ctx, const char *json, size_t len)
+{
+	(void)ctx;
+	printf("event %.*s\n", (int)len, json);
+	drv.events++;
 }
 
 static void on_data(void *ctx, uint64_t stream, const void *buf, size_t len)
@@ -167,6 +175,7 @@ static void on_broken(void *ctx, const char *why)
 static const struct link_ops ops = {
     .up = on_up,
     .reply = on_reply,
+    .event = on_event,
     .data = on_data,
     .eof = on_eof,
     .closed = on_closed,
@@ -245,6 +254,13 @@ static uint32_t command(const char *name)
 		     {"KILLCONTAINER", LINK_KILLCONTAINER},
 		     {"REMOVECONTAINER", LINK_REMOVECONTAINER},
 		     {"PSCONTAINER", LINK_PSCONTAINER},
+		     {"PAUSECONTAINER", LINK_PAUSECONTAINER},
+		     {"RESUMECONTAINER", LINK_RESUMECONTAINER},
+		     {"UPDATECONTAINER", LINK_UPDATECONTAINER},
+		     {"STATSCONTAINER", LINK_STATSCONTAINER},
+		     {"SETUPINTERFACE", LINK_SETUPINTERFACE},
+		     {"DNSANSWER", LINK_DNSANSWER},
+		     {"DIAL", LINK_DIAL},
 		     {"BOGUS", 77}};
 
 	for (size_t i = 0; i < ARRAY_LEN(names); i++)
@@ -369,6 +385,9 @@ static void run_line(char *line)
 		*rest++ = '\0';
 	if (strcmp(line, "req") == 0 || strcmp(line, "send") == 0) {
 		request(rest, line[0] == 'r');
+	} else if (strcmp(line, "event") == 0) {
+		wait_for(drv.events);
+		drv.events--;
 	} else if (strcmp(line, "dead") == 0) {
 		await_death();
 	} else {

@@ -2,15 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # Bad input: one clear sentence, a status that is not 0, nothing left behind.
 set -u
-here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
-husk=$HUSK_BUILD/bin/husk
-b=$TMP/bundle
-root=$TMP/state
-bad=0
-fail() {
-    echo "FAIL: $*"
-    bad=1
-}
+# shellcheck source=SCRIPTDIR/../lib/husk.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/../lib/husk.sh"
 # refused STATUS TEXT ARG...: the command fails with the status and one line that contains the text, in
 # stderr and in the log.
 refused() {
@@ -43,7 +36,8 @@ refused 1 'needs the ID' create --bundle "$b"
 refused 1 'unexpected argument' create --bundle "$b" a b
 refused 1 "unknown option '--nonsense'" create --nonsense a
 refused 1 'unknown command' frobnicate
-refused 1 'not supported yet' exec a sh
+refused 1 'not supported yet' checkpoint a
+refused 255 'does not exist' exec a sh
 refused 1 "bundle '$TMP/nothing': No such file" create --bundle "$TMP/nothing" a
 rm "$b/config.json"
 refused 1 'config.json: No such file' run --bundle "$b" a
@@ -90,7 +84,7 @@ spec '.hooks = {"createContainer": [{"path": "/bin/sh", "args": ["sh", "-c", "ec
 refused 1 'exit status 3: nope' run --bundle "$b" a
 spec .
 refused 1 'does not exist' --systemd-cgroup state a
-refused 1 '--systemd-cgroup' --systemd-cgroup run --bundle "$b" a
+refused 1 'systemd is not the init' --systemd-cgroup run --bundle "$b" a
 refused 1 'guest kernel' --assets "$TMP" run --bundle "$b" a
 echo 'no kernel at all, but long enough to be looked at' >"$TMP/vmlinux"
 cp "$HUSK_BUILD/rootfs.erofs" "$TMP/"

@@ -5,32 +5,12 @@
 # delete while `run` waits, starts and kills at once, a start whose caller is killed, clients that flood the
 # socket, stdin without end, an image full of traps.
 set -u
-here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
-husk=$HUSK_BUILD/bin/husk
-b=$TMP/bundle
-root=$TMP/state
-bad=0
-fail() {
-    echo "FAIL: $*"
-    bad=1
-}
-h() {
-    timeout 120 "$husk" --root "$root" --log "$TMP/log" "$@"
-}
-status() {
-    h state "$1" 2>"$TMP/err2" | jq -r .status
-}
-until_is() { # until_is ID STATUS SECONDS
-    for ((i = 0; i < 10 * $3; i++)); do
-        [ "$(status "$1")" = "$2" ] && return 0
-        read -rt 0.1 <>"$TMP/never"
-    done
-    fail "$1 does not become $2 but is $(status "$1")"
-}
+# shellcheck source=SCRIPTDIR/../lib/husk.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/../lib/husk.sh"
 until_file() { # until_file REGEX FILE
     for ((i = 0; i < 600; i++)); do
         grep -qE "$1" "$2" 2>"$TMP/err2" && return 0
-        read -rt 0.1 <>"$TMP/never"
+        moment
     done
     fail "$2 has no $1: $(cat "$2")"
 }
@@ -42,7 +22,7 @@ nothing() {
     [ -z "$(ls -A "$root")" ] || fail "$1: left: $(ls -AR "$root")"
     ! pgrep -f -- "--root $root" >"$TMP/left" || fail "$1: left: $(xargs ps -o pid,args -p <"$TMP/left")"
 }
-mkfifo "$TMP/never" "$TMP/pipe"
+mkfifo "$TMP/pipe"
 bash "$here/lib/bundle.sh" "$b" sh -c : && mv "$b/config.json" "$TMP/plain.json" || exit 1
 
 # It has ended, its last output waits for a reader who does not read: SIGKILL ends that, at once.
@@ -52,7 +32,7 @@ h create --bundle "$b" --pid-file "$TMP/pid" c1 </dev/null >"$TMP/out" 2>"$TMP/p
 h start c1 || fail 'start 1'
 for ((i = 0; i < 300; i++)); do # until the container's end: then nothing is to be signalled
     h kill c1 URG 2>"$TMP/err" || break
-    read -rt 0.1 <>"$TMP/never"
+    moment
 done
 grep -q 'not running' "$TMP/err" || fail "kill after the end: $(cat "$TMP/err")"
 [ "$(status c1)" = running ] || fail "its output is not read and it is $(status c1)"
@@ -122,7 +102,7 @@ for ms in 0 100 400 900; do
     h create --bundle "$b" c1 </dev/null >"$TMP/out" 2>&1 || fail "create, killed $ms ms after start"
     timeout -s KILL 0.05 "$husk" --root "$root" start c1 # its caller dies; it starts all the same
     h start c1 2>"$TMP/err" &
-    read -rt "0.$(printf %03d $ms)" <>"$TMP/never"
+    moment "0.$(printf %03d $ms)"
     h kill c1 KILL 2>"$TMP/err2"
     wait $!
     until_is c1 stopped 40

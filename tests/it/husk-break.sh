@@ -6,18 +6,11 @@
 # never stop talking, an image full of traps, the CLI killed anywhere. Whatever happens, one sentence and
 # nothing left. No guest has to come up for it.
 set -u
-here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
-husk=$HUSK_BUILD/bin/husk
-b=$TMP/bundle
-root=$TMP/state
-bad=0
+# shellcheck source=SCRIPTDIR/../lib/husk.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/../lib/husk.sh"
 [ "$(id -u)" = 0 ] && [ -w /dev/kvm ] || {
     echo 'needs root and /dev/kvm'
     exit 77
-}
-fail() {
-    echo "FAIL: $*"
-    bad=1
 }
 h() {
     timeout 60 "$husk" --root "$root" "$@"
@@ -32,7 +25,7 @@ nothing() { # nothing WHAT: no state, no process, no mount
     h delete --force c1 || fail "$1: delete --force"
     for ((i = 0; i < 100; i++)); do
         pgrep -f -- "--root $root" >"$TMP/left" || break
-        read -rt 0.1 <>"$TMP/never"
+        moment
     done
     [ ! -s "$TMP/left" ] || fail "$1: left: $(xargs ps -o pid,args -p <"$TMP/left")"
     [ -z "$(ls -A "$root" 2>"$TMP/err2")" ] || fail "$1: left: $(ls -AR "$root")"
@@ -48,7 +41,6 @@ made() { # made WHAT
     create || fail "$1: $(cat "$TMP/err")"
     nothing "$1"
 }
-mkfifo "$TMP/never"
 bash "$here/lib/bundle.sh" "$b" sh -c : && mv "$b/config.json" "$TMP/plain.json" || exit 1
 config .
 
@@ -82,7 +74,7 @@ env --block-signal "$husk" --root "$root" create --bundle "$b" --pid-file "$TMP/
 kill -TERM "$(cat "$TMP/pid")"
 for ((i = 0; i < 100; i++)); do
     [ "$(h state c1 | jq -r .status)" = stopped ] && break
-    read -rt 0.1 <>"$TMP/never"
+    moment
 done
 [ "$(h state c1 | jq -r .status)" = stopped ] || fail 'SIGTERM, once blocked, does not end it'
 nothing 'blocked signals'
@@ -172,7 +164,7 @@ for ms in 2 5 10 20 40 80; do
     timeout -s KILL "0.$(printf %03d $ms)" "$husk" --root "$root" create --bundle "$b" c1 </dev/null >"$TMP/out" 2>&1
     nothing "killed after $ms ms"
     create &
-    read -rt "0.$(printf %03d $ms)" <>"$TMP/never"
+    moment "0.$(printf %03d $ms)"
     h delete --force c1 || fail "delete --force $ms ms into create"
     wait $!
     nothing "deleted after $ms ms"
@@ -188,7 +180,7 @@ if [ -w /sys/fs/cgroup/cgroup.procs ]; then
     kill -0 $! || fail 'the process in the cgroup was killed'
     kill -9 $!
     wait $! 2>"$TMP/err2"
-    until rmdir /sys/fs/cgroup/husk-it/taken 2>"$TMP/err2"; do read -rt 0.1 <>"$TMP/never"; done
+    until rmdir /sys/fs/cgroup/husk-it/taken 2>"$TMP/err2"; do moment; done
     rmdir /sys/fs/cgroup/husk-it
 fi
 [ $bad = 0 ]

@@ -3,14 +3,8 @@
 # The container's root is 9p, and the mini OS is on DAX: by the word of the guest's kernel about the agent's
 # own file, and by the host's smaps, where two machines share the image's pages.
 set -u
-here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
-husk=$HUSK_BUILD/bin/husk
-b=$TMP/bundle
-bad=0
-fail() {
-    echo "FAIL: $*"
-    bad=1
-}
+# shellcheck source=SCRIPTDIR/../lib/husk.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/../lib/husk.sh"
 image() { # image PID FIELD: KiB of a field of smaps, summed over the mappings of the image
     awk -v f="$2:" '/^[0-9a-f]+-[0-9a-f]+ /{on = /rootfs\.erofs/} on && $1 == f {n += $2} END {print n + 0}' \
         "/proc/$1/smaps"

@@ -3,35 +3,14 @@
 # The OCI life cycle: create, state, start, kill, delete, and that nothing stays behind; the same after
 # kill -9 of the sandbox process and of the CLI while it creates; ten at once.
 set -u
-here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
-husk=$HUSK_BUILD/bin/husk
-b=$TMP/bundle
-root=$TMP/state
-bad=0
-fail() {
-    echo "FAIL: $*"
-    bad=1
-}
-h() {
-    timeout 120 "$husk" --root "$root" --log "$TMP/log" "$@"
-}
-status() {
-    h state "$1" | jq -r .status
-}
-until_is() { # until_is ID STATUS: waits for an event that has no descriptor to wait on
-    for ((i = 0; i < 600; i++)); do
-        [ "$(status "$1")" = "$2" ] && return 0
-        read -rt 0.1 <>"$TMP/never"
-    done
-    fail "$1 does not become $2 but is $(status "$1")"
-}
+# shellcheck source=SCRIPTDIR/../lib/husk.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/../lib/husk.sh"
 gone() { # nothing of ID is left, and no process of ours
     [ ! -e "$root/$1" ] || fail "$1: $(ls -R "$root/$1") is left"
     [ -z "$(find /sys/fs/cgroup -path '*husk-it*' -name "$1")" ] || fail "$1: its cgroup is left"
     grep "$b" /proc/self/mounts && fail "$1: mounts are left"
     return 0
 }
-mkfifo "$TMP/never"
 bash "$here/lib/bundle.sh" "$b" sh -c 'trap "exit 3" TERM; echo ready; while :; do sleep 1; done' &&
     jq '.linux.cgroupsPath = "/husk-it/c1" | .annotations = {"a.b": "c"}' "$b/config.json" >"$b/new" &&
     mv "$b/new" "$b/config.json" || exit 1
@@ -69,6 +48,23 @@ grep -q 'does not exist' "$TMP/err2" || fail "state of a deleted one: $(cat "$TM
 h delete c1 2>"$TMP/err2" && fail 'delete of a deleted one'
 h delete --force c1 || fail 'delete --force of nothing'
 
+# A program that Linux does not execute. Who starts it hears of its end, its stderr and the log of the reason;
+# `run`, which waits, says it itself.
+echo 'no program' >"$b/rootfs/nothing" && chmod +x "$b/rootfs/nothing" || exit 1
+cp "$b/config.json" "$TMP/base.json" && jq '.process.args = ["/nothing"]' "$TMP/base.json" >"$b/config.json" || exit 1
+h create --bundle "$b" c1 </dev/null >"$TMP/out" 2>"$TMP/err" || fail 'create of no program'
+h start c1 || fail 'start of no program'
+until_is c1 stopped
+[ "$(cat "$TMP/err")" = 'exec /nothing: exec format error' ] || fail "its stderr: $(cat "$TMP/err")"
+grep -q 'level=error msg="exec /nothing: exec format error"' "$TMP/log" || fail 'not in the log'
+h delete c1 || fail 'delete of no program'
+h run --bundle "$b" c1 </dev/null >"$TMP/out" 2>"$TMP/err"
+rc=$?
+[ $rc = 126 ] || fail "run of no program: status $rc"
+[ "$(cat "$TMP/err")" = 'husk: exec /nothing: exec format error' ] || fail "run of no program: $(cat "$TMP/err")"
+cp "$TMP/base.json" "$b/config.json"
+gone c1
+
 # Delete of one that was only created (containerd does that).
 h create --bundle "$b" c1 </dev/null >"$TMP/out" 2>&1 || fail 'create 2'
 h delete c1 || fail 'delete of a created container'
@@ -88,13 +84,13 @@ done
 for ms in 0 20 50 100 200 400 800; do
     "$husk" --root "$root" create --bundle "$b" c1 </dev/null >"$TMP/out" 2>&1 &
     cli=$!
-    read -rt "0.$(printf %03d $ms)" <>"$TMP/never"
+    moment "0.$(printf %03d $ms)"
     kill -9 $cli 2>"$TMP/err2"
     wait $cli 2>"$TMP/err2"
     h delete --force c1 || fail "delete --force after kill -9 of the CLI after $ms ms"
     for ((i = 0; i < 100; i++)); do
         pgrep -f "$root create" >"$TMP/left" || break
-        read -rt 0.1 <>"$TMP/never"
+        moment
     done
     [ ! -s "$TMP/left" ] || fail "a sandbox process outlives its CLI killed after $ms ms"
     h delete --force c1

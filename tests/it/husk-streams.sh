@@ -2,14 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # `husk run` of a busybox bundle: exit codes, streams byte for byte, environment and arguments.
 set -u
-here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
-husk=$HUSK_BUILD/bin/husk
-b=$TMP/bundle
-bad=0
-fail() {
-    echo "FAIL: $*"
-    bad=1
-}
+# shellcheck source=SCRIPTDIR/../lib/husk.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/../lib/husk.sh"
 command_is() { # the container's process.args
     jq --argjson a "$(jq -cn '$ARGS.positional' --args -- "$@")" '.process.args = $a' "$b/base.json" \
         >"$b/config.json"
@@ -70,6 +64,39 @@ run env >"$TMP/out" 2>"$TMP/err"
 command_is sh -c 'yes; true'
 run broken | head -n 1 >"$TMP/out"
 [ "$(cat "$TMP/out")" = y ] || fail 'output to a reader that leaves'
+
+# Readers that stand still, of the container and of an exec: SIGKILL does not wait for them as long as engines wait for
+# it, which is 10 s.
+mkfifo "$TMP/unread.c" "$TMP/unread.e"
+exec 8<>"$TMP/unread.c" 9<>"$TMP/unread.e"
+full() { # full FD: nothing more goes into that pipe
+    python3 -c 'import select, sys
+sys.exit(bool(select.select([], [int(sys.argv[1])], [], 0)[1]))' "$1"
+}
+command_is sh -c 'yes; true'
+h create --bundle "$b" --pid-file "$TMP/pid" unread </dev/null >"$TMP/unread.c" 2>"$TMP/err" 8>&- 9>&- ||
+    fail "create: $(cat "$TMP/err")"
+h start unread || fail start
+h exec unread sh -c 'yes; true' </dev/null >"$TMP/unread.e" 8>&- 9>&- &
+cli=$!
+for fd in 8 9; do
+    for ((i = 0; i < 600; i++)); do
+        full $fd && break
+        moment
+    done
+    full $fd || fail "descriptor $fd never gets full"
+done
+began=$(date +%s%N)
+h kill unread KILL || fail kill
+tail --pid="$(cat "$TMP/pid")" -f /dev/null
+took=$((($(date +%s%N) - began) / 1000000))
+[ $took -lt 9000 ] || fail "SIGKILL with readers that stand still: $took ms"
+wait $cli
+rc=$?
+[ $rc = 137 ] || fail "the exec of a killed container: status $rc"
+grep -q '"exitStatus":137' "$root/unread/state.json" || fail "killed: $(cat "$root/unread/state.json")"
+h delete unread || fail delete
+exec 8<&- 9<&-
 
 # The host's files are the container's.
 command_is sh -c 'echo here >/root/made; cat /root/given; hostname'

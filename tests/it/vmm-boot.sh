@@ -3,39 +3,15 @@
 # `vmm run` with real kernels: both hardware descriptions, ELF and bzImage, one CPU and several, and each
 # way in which a guest can end.
 set -u
-vmm=$HUSK_BUILD/bin/vmm
-here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
-fail() {
-    echo "FAIL: $*"
-    cat "$TMP/out" "$TMP/err"
-    exit 1
-}
-
-# run STATUS ARG...: output in $TMP/out, messages in $TMP/err
-run() {
-    local want=$1 rc
-    shift
-    timeout 120 "$vmm" run "$@" >"$TMP/out" 2>"$TMP/err" <"${input:-/dev/null}"
-    rc=$?
-    [ $rc = "$want" ] || fail "vmm run $*: status $rc, not $want"
-}
-says() {
-    grep -qE -- "$1" "$TMP/out" || fail "no line like '$1' in the output"
-}
-complains() {
-    grep -qE -- "$1" "$TMP/err" || fail "no line like '$1' in the messages"
-    [ "$(wc -l <"$TMP/err")" = 1 ] || fail "more than one sentence"
-}
-
-# Copies, so that a slow file system below does not count against the guest.
-cp "$HUSK_KERNEL/vmlinux" "$HUSK_KERNEL/bzImage" "$TMP/" || exit 1
-"$here/../lib/mkinitrd.sh" "$TMP/initrd" "$here/../lib/init-vmm.sh" "$HUSK_BUILD/guest/endguest" || exit 1
-linux=(-k "$TMP/vmlinux" -i "$TMP/initrd" -m 256M)
+# shellcheck source=SCRIPTDIR/../lib/vmrun.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/../lib/vmrun.sh"
 
 # The null guest: one byte, and a reset.
 run 0 -k "$HUSK_BUILD/guest/null.elf" -m 16M --serial --console none --boot-report=json
 [ "$(cat "$TMP/out")" = x ] || fail 'the null guest said something else'
-jq -e '.exits.io == 2 and .exits.mmio == 0 and .phases_ns.console > .phases_ns.run' "$TMP/err" >/dev/null ||
+# Three exits: the entry's marker, the byte, the reset.
+jq -e '.exits.io == 3 and .exits.mmio == 0 and .phases_ns.entry > .phases_ns.run and
+    .phases_ns.console > .phases_ns.entry' "$TMP/err" >/dev/null ||
     fail 'the null guest: report'
 
 # Device tree: power-off, reset, status, and how few returns to user space a boot takes.

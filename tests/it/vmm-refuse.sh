@@ -2,38 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 # `vmm run`: what is refused, with one sentence each, and status 1 or 2.
 set -u
-vmm=$HUSK_BUILD/bin/vmm
-here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
-fail() {
-    echo "FAIL: $*"
-    cat "$TMP/out" "$TMP/err"
-    exit 1
-}
-
-# run STATUS ARG...: output in $TMP/out, messages in $TMP/err
-run() {
-    local want=$1 rc
-    shift
-    timeout 120 "$vmm" run "$@" >"$TMP/out" 2>"$TMP/err" <"${input:-/dev/null}"
-    rc=$?
-    [ $rc = "$want" ] || fail "vmm run $*: status $rc, not $want"
-}
-complains() {
-    grep -qE -- "$1" "$TMP/err" || fail "no line like '$1' in the messages"
-    [ "$(wc -l <"$TMP/err")" = 1 ] || fail "more than one sentence"
-}
-
-# Copies, so that a slow file system below does not count against the guest.
-cp "$HUSK_KERNEL/vmlinux" "$HUSK_KERNEL/bzImage" "$TMP/" || exit 1
-"$here/../lib/mkinitrd.sh" "$TMP/initrd" "$here/../lib/init-vmm.sh" "$HUSK_BUILD/guest/endguest" || exit 1
-linux=(-k "$TMP/vmlinux" -i "$TMP/initrd" -m 256M)
+# shellcheck source=SCRIPTDIR/../lib/vmrun.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/../lib/vmrun.sh"
 
 # Refused, with one sentence each, and status 1 or 2.
 run 1 -k "$TMP/none"
 complains "kernel '$TMP/none': No such file"
 run 1 -k "$here"
 complains 'is a directory'
-run 1 -k "$here/vmm-refuse.sh"
+run 1 -k "$here/it/vmm-refuse.sh"
 complains 'not an ELF file or bzImage'
 head -c 100000 "$TMP/vmlinux" >"$TMP/cut"
 run 1 -k "$TMP/cut"
@@ -41,7 +18,10 @@ complains 'outside of the file'
 head -c 3000000 "$TMP/bzImage" >"$TMP/cut"
 run 1 -k "$TMP/cut"
 complains 'cut off'
-run 1 -k "$TMP/vmlinux" -m 16M
+# Its first segment takes 64 MiB of memory: p_memsz of the first program header.
+cp "$TMP/vmlinux" "$TMP/big"
+printf '\0\0\0\4\0\0\0\0' | dd of="$TMP/big" bs=1 seek=$((64 + 40)) conv=notrunc status=none
+run 1 -k "$TMP/big" -m 32M
 complains 'does not fit'
 run 1 "${linux[@]}" -i "$TMP/none"
 complains "initrd '$TMP/none'"

@@ -2,29 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # `vmm run`: the serial port, and files as persistent memory, under both hardware descriptions.
 set -u
-vmm=$HUSK_BUILD/bin/vmm
-here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
-fail() {
-    echo "FAIL: $*"
-    cat "$TMP/out" "$TMP/err"
-    exit 1
-}
-
-# run STATUS ARG...: output in $TMP/out, messages in $TMP/err
-run() {
-    local want=$1 rc
-    shift
-    timeout 120 "$vmm" run "$@" >"$TMP/out" 2>"$TMP/err" <"${input:-/dev/null}"
-    rc=$?
-    [ $rc = "$want" ] || fail "vmm run $*: status $rc, not $want"
-}
-says() {
-    grep -qE -- "$1" "$TMP/out" || fail "no line like '$1' in the output"
-}
-# Copies, so that a slow file system below does not count against the guest.
-cp "$HUSK_KERNEL/vmlinux" "$HUSK_KERNEL/bzImage" "$TMP/" || exit 1
-"$here/../lib/mkinitrd.sh" "$TMP/initrd" "$here/../lib/init-vmm.sh" "$HUSK_BUILD/guest/endguest" || exit 1
-linux=(-k "$TMP/vmlinux" -i "$TMP/initrd" -m 256M)
+# shellcheck source=SCRIPTDIR/../lib/vmrun.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/../lib/vmrun.sh"
 
 # A serial port: early messages by the port, the driver by the tree, found once.
 run 0 "${linux[@]}" --serial --console none -a 'earlyprintk=serial,ttyS0 t=irq t=uart t=off'

@@ -63,7 +63,7 @@ lab_build_initrd() { # VERSION TREE LABIO-GUEST
 	mkdir -p "$tree"/{bin,m,proc,sys,dev}
 	b=$(command -v busybox) || die "no busybox (package busybox-static)"
 	cp "$b" "$tree/bin/busybox"
-	for b in sh mount mkdir insmod cat ln cp ip switch_root; do
+	for b in sh mount mkdir insmod cat ln cp ip rm switch_root; do
 		ln -s busybox "$tree/bin/$b"
 	done
 	cp "$here/initrd-init" "$tree/init"

@@ -76,6 +76,9 @@ check "--out gives directories back" same "$(cat share/d/f)" x
 check "the machine's root stays as it was" test ! -e /etc/husk-lab-was-here
 "$run" --cgroup v1 -c 'cat /sys/fs/cgroup/memory/tasks | grep -qx $$ && test -d /sys/fs/cgroup/cpuset'
 check "--cgroup v1" same $? 0
+"$run" --init systemd -c 'grep -qx systemd /proc/1/comm && busctl --no-pager list | grep -q systemd1 &&
+	systemd-run --wait --quiet true && exit 5'
+check "--init systemd" same $? 5
 "$run" --vfio -c 'ls /sys/kernel/iommu_groups/*/devices; d=$(echo /sys/bus/pci/drivers/e1000e/0000*)
 	a=${d##*/}; test -e "$d" || a=$(grep -l 0x10d3 /sys/bus/pci/devices/*/device | cut -d/ -f6)
 	n=$(ls "/sys/bus/pci/devices/$a/iommu_group/devices" | wc -l)

@@ -89,6 +89,31 @@ void fg_free(struct fg *g)
 	free(g);
 }
 
+struct fg *fg_copy(const struct fg *from)
+{
+	struct fg *g = malloc(sizeof(*g));
+
+	if (!g)
+		die("out of memory");
+	*g = *from;
+	g->map = mmap(NULL, g->map_len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (g->map == MAP_FAILED)
+		die("mmap");
+	memcpy(g->map, from->map, g->map_len);
+	for (unsigned i = 0; i < g->mem.cnt; i++)
+		g->mem.r[i].host = g->map + (from->mem.r[i].host - from->map);
+	for (unsigned i = 0; i < VIRTIO_QUEUES_MAX; i++) {
+		if (!from->q[i])
+			continue;
+		g->q[i] = malloc(sizeof(*g->q[i]));
+		if (!g->q[i])
+			die("out of memory");
+		*g->q[i] = *from->q[i];
+		g->q[i]->g = g;
+	}
+	return g;
+}
+
 struct gmem *fg_mem(struct fg *g)
 {
 	return &g->mem;
@@ -442,6 +467,40 @@ bool fg_run_until(struct fg *g, bool (*done)(void *arg), void *arg)
 		if (loop_step(g->loop, true) < 0)
 			die("loop_step");
 	return ok;
+}
+
+static void set(void *arg)
+{
+	*(bool *)arg = true;
+}
+
+static bool is_set(void *arg)
+{
+	return *(bool *)arg;
+}
+
+void fg_shut(struct fg *g, struct virtio_dev *dev)
+{
+	bool over = false;
+
+	virtio_shutdown(dev, set, &over);
+	if (!fg_run_until(g, is_set, &over))
+		die("a device does not end");
+	virtio_free(dev);
+}
+
+struct buf fg_save(struct fg *g, struct virtio_dev *dev)
+{
+	struct buf b = {0};
+	struct err e = {0};
+	bool still = false;
+
+	virtio_freeze(dev, set, &still);
+	if (!fg_run_until(g, is_set, &still))
+		die("a device does not rest");
+	if (virtio_save(dev, &b, &e) < 0)
+		die(e.msg);
+	return b;
 }
 
 static bool has_used(void *arg)

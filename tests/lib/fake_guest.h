@@ -2,21 +2,23 @@
 /*
  * The driver's side of virtio on plain memory, for unit tests, fuzzing and measurements.
  *
- * A fake guest owns some memory, a gmem map of it and one MMIO slot. It drives a device only
- *through what a guest has: the register window and the rings. Well-behaved calls come first
- *(fg_start, fg_add, fg_kick, fg_take), the raw ones for breaking rules after them.
+ * A fake guest owns some memory, a gmem map of it and one MMIO slot. It drives a device only through
+ * what a guest has: the register window and the rings. Well-behaved calls come first (fg_start,
+ * fg_add, fg_kick, fg_take), the raw ones for breaking rules after them. In order:
  *
- *	struct fg *g = fg_new(1 << 20, 0);
- *	fg_plug(g, dev, loop);                       // loop may be NULL: everything runs in the
- *call cr_assert_eq(fg_start(g, FG_ALL), 0);        // reset … DRIVER_OK, all queues set up uint64_t
- *a = fg_bytes(g, "hello", 5), b = fg_alloc(g, 512, 1); fg_add(fg_q(g, 0), (struct fg_buf[]){{a, 5,
- *false}, {b, 512, true}}, 2, 0); fg_kick(fg_q(g, 0)); head = fg_take_wait(fg_q(g, 0), &written);
+ * - fg_new(1 << 20, 0), fg_plug(g, dev, loop); without a loop everything runs in the call
+ * - fg_start(g, FG_ALL): reset to DRIVER_OK, with all queues set up
+ * - a = fg_bytes(g, "hello", 5) and b = fg_alloc(g, 512, 1) are buffers
+ * - fg_add(fg_q(g, 0), (struct fg_buf[]){{a, 5, false}, {b, 512, true}}, 2, 0), fg_kick(fg_q(g, 0))
+ * - fg_take_wait(fg_q(g, 0), &written) returns the chain's head
+ * - fg_shut(g, dev), fg_free(g)
  *
  * One thread. Failures of the fake guest itself (out of memory or of descriptors) abort.
  */
 #ifndef HUSK_TESTS_LIB_FAKE_GUEST_H
 #define HUSK_TESTS_LIB_FAKE_GUEST_H
 
+#include "base/buf.h"
 #include "virtio/mmio.h"
 #include "virtio/virtio.h"
 
@@ -55,6 +57,11 @@ struct fg *fg_new(size_t len, unsigned flags);
 /* Frees the memory, not the device. NULL is fine. */
 void fg_free(struct fg *g);
 struct gmem *fg_mem(struct fg *g);
+/*
+ * The same guest once more, at other host addresses: a copy of its memory and of what its driver knows, with
+ * an empty slot. For snapshots.
+ */
+struct fg *fg_copy(const struct fg *g);
 
 /* Bump allocation of data memory; @align a power of two, 1 for odd places on purpose. */
 uint64_t fg_alloc(struct fg *g, size_t len, size_t align);
@@ -105,6 +112,10 @@ void fg_set_used_event(struct fg_queue *q, uint16_t event);
 void fg_set_no_interrupt(struct fg_queue *q, bool on);
 /* Runs the loop until @done(@arg) or 10 seconds; whether it was done. */
 bool fg_run_until(struct fg *g, bool (*done)(void *arg), void *arg);
+/* Shuts @dev down, whatever is on its way, and frees it. */
+void fg_shut(struct fg *g, struct virtio_dev *dev);
+/* Freezes @dev, which stays so, and returns its state; the caller's to free. */
+struct buf fg_save(struct fg *g, struct virtio_dev *dev);
 
 /* ---- breaking rules -------------------------------------------------------------------------- */
 

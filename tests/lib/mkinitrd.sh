@@ -11,7 +11,7 @@ trap 'rm -rf "$dir"' EXIT
 mkdir -p "$dir"/{bin,dev,proc,sys,tmp,mnt}
 cp "$(command -v busybox)" "$dir/bin/busybox"
 for name in sh mount umount mkdir echo cat ls dd poweroff reboot dmesg sleep grep sed head tail wc od printf cmp \
-    md5sum sync stty ifconfig ip ping test true false date free uname sha256sum nproc devmem; do
+    md5sum sync stty ifconfig ip ping test true false date free uname tr rm sha256sum nproc devmem; do
     ln -s busybox "$dir/bin/$name"
 done
 mknod -m 600 "$dir/dev/console" c 5 1

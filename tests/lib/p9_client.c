@@ -9,26 +9,83 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "virtio/snap.h"
+
 static void die(const char *why)
 {
 	(void)fprintf(stderr, "9p client: %s\n", why);
 	abort();
 }
 
-struct p9c *p9c_new(const char *dir, bool readonly, bool session)
+static char top[32];
+
+void p9t_begin(void)
 {
-	struct p9c *c = calloc(1, sizeof(*c));
+	(void)snprintf(top, sizeof(top), "/tmp/husk-p9-XXXXXX");
+	if (!mkdtemp(top))
+		die("no directory");
+}
+
+const char *p9t_dir(void)
+{
+	return top;
+}
+
+const char *p9t_at(const char *name)
+{
+	static char path[4][512];
+	static unsigned i;
+
+	i = (i + 1) % 4;
+	(void)snprintf(path[i], sizeof(path[i]), "%s/%s", top, name);
+	return path[i];
+}
+
+void p9t_put(const char *name, const char *text)
+{
+	FILE *f = fopen(p9t_at(name), "w");
+
+	if (!f || fputs(text, f) < 0 || fclose(f) != 0)
+		die(name);
+}
+
+void p9t_end(void)
+{
+	char cmd[64];
+
+	(void)snprintf(cmd, sizeof(cmd), "rm -rf %s", top);
+	if (system(cmd) != 0)
+		die(cmd);
+}
+
+struct virtio_dev *p9c_device(const char *dir, bool readonly)
+{
+	struct virtio_dev *dev = NULL;
 	struct err e = {0};
 	struct p9_config cfg = {.root_fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC),
 				.proc_fd = -1,
 				.tag = "root",
+				.on_loop = true,
 				.readonly = readonly,
 				.workers = 2};
 
-	if (!c || cfg.root_fd < 0)
-		die("no memory or no such directory");
-	if (loop_new(&c->loop, 64, &e) < 0 || p9_new(&c->dev, "9p0", &cfg, &e) < 0)
+	if (cfg.root_fd < 0)
+		die("no such directory");
+	if (p9_new(&dev, "9p0", &cfg, &e) < 0)
 		die(e.msg);
+	return dev;
+}
+
+struct p9c *p9c_new(const char *dir, bool readonly, bool session)
+{
+	struct p9c *c = calloc(1, sizeof(*c));
+	struct err e = {0};
+
+	if (!c)
+		die("no memory");
+	if (loop_new(&c->loop, 64, &e) < 0)
+		die(e.msg);
+	c->dev = p9c_device(dir, readonly);
 	c->g = fg_new(4u << 20, 0);
 	fg_plug(c->g, c->dev, c->loop);
 	if (fg_start(c->g, FG_ALL) < 0)
@@ -40,24 +97,26 @@ struct p9c *p9c_new(const char *dir, bool readonly, bool session)
 	return c;
 }
 
-static void gone(void *arg)
+int p9c_move(struct p9c *c, struct virtio_dev *to, const struct buf *b, struct err *e)
 {
-	*(bool *)arg = true;
-}
+	struct snap_rd r = {b->data, b->len};
+	struct fg *copy = fg_copy(c->g);
+	int rc;
 
-static bool is_true(void *arg)
-{
-	return *(bool *)arg;
+	fg_shut(c->g, c->dev);
+	fg_free(c->g);
+	c->g = copy;
+	c->dev = to;
+	fg_plug(c->g, c->dev, c->loop);
+	rc = virtio_load(c->dev, &r, e);
+	if (rc == 0)
+		virtio_thaw(c->dev);
+	return rc;
 }
 
 void p9c_free(struct p9c *c)
 {
-	bool over = false;
-
-	virtio_shutdown(c->dev, gone, &over);
-	if (!fg_run_until(c->g, is_true, &over))
-		die("the device does not stop");
-	virtio_free(c->dev);
+	fg_shut(c->g, c->dev);
 	loop_free(c->loop);
 	fg_free(c->g);
 	free(c);
@@ -279,6 +338,23 @@ int p9c_create(struct p9c *c, uint32_t fid, const char *name, uint32_t flags, ui
 	p9c_u32(c, mode);
 	p9c_u32(c, gid);
 	return p9c_call(c, P9_TLCREATE);
+}
+
+int p9c_lock(struct p9c *c, uint8_t call, uint32_t fid, uint8_t type, uint64_t start, uint64_t len,
+	     uint32_t proc)
+{
+	int rc;
+
+	p9c_u32(c, fid);
+	p9c_u8(c, type);
+	if (call == P9_TLOCK)
+		p9c_u32(c, 0);
+	p9c_u64(c, start);
+	p9c_u64(c, len);
+	p9c_u32(c, proc);
+	p9c_str(c, "client");
+	rc = p9c_call(c, call);
+	return rc < 0 ? rc : p9c_r8(c);
 }
 
 int p9c_clunk(struct p9c *c, uint32_t fid)

@@ -26,9 +26,23 @@ struct p9c {
 	uint16_t tag;
 };
 
+/* A directory of the test's own under /tmp: made, its name, a path in it (one of the last four), a file. */
+void p9t_begin(void);
+const char *p9t_dir(void);
+const char *p9t_at(const char *name);
+void p9t_put(const char *name, const char *text);
+void p9t_end(void); /* with all that is in it */
+
 /* Serves @dir; negotiates and attaches fid 0 as root when @session. */
 struct p9c *p9c_new(const char *dir, bool readonly, bool session);
 void p9c_free(struct p9c *c);
+/* A device alone, as p9c_new() has it. */
+struct virtio_dev *p9c_device(const char *dir, bool readonly);
+/*
+ * Gives the device up, moves the guest to other addresses, and loads what fg_save() has returned into @to.
+ * After a failure only p9c_free() is possible.
+ */
+int p9c_move(struct p9c *c, struct virtio_dev *to, const struct buf *b, struct err *e);
 
 void p9c_u8(struct p9c *c, uint8_t v);
 void p9c_u16(struct p9c *c, uint16_t v);
@@ -58,6 +72,9 @@ int p9c_walk(struct p9c *c, uint32_t fid, uint32_t newfid, const char *path);
 int p9c_open(struct p9c *c, uint32_t fid, uint32_t flags);
 int p9c_create(struct p9c *c, uint32_t fid, const char *name, uint32_t flags, uint32_t mode,
 	       uint32_t gid);
+/* Tlock or Tgetlock of the client "client": the status or the type of what is in the way, or -errno. */
+int p9c_lock(struct p9c *c, uint8_t call, uint32_t fid, uint8_t type, uint64_t start, uint64_t len,
+	     uint32_t proc);
 int p9c_clunk(struct p9c *c, uint32_t fid);
 int p9c_read(struct p9c *c, uint32_t fid, uint64_t off, void *buf, uint32_t len);
 int p9c_write(struct p9c *c, uint32_t fid, uint64_t off, const void *buf, uint32_t len);

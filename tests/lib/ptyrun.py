@@ -9,7 +9,7 @@ SCRIPT has one step a line:
   size COLS ROWS   resizes the terminal
   kill SIGNAL      sends the signal, by name, to the program
   cooked           the program has ended, and its terminal must be as it was
-Ends with the program's status (128 + signal when one ended it), 125 when a step fails, after 60 s each.
+Ends with the program's status (128 + signal when one ended it), 125 when a step fails, after PTYRUN_LIMIT (60) s each.
 What the program wrote goes to stdout.
 """
 import fcntl
@@ -23,7 +23,7 @@ import sys
 import termios
 import time
 
-LIMIT = 60
+LIMIT = int(os.environ.get("PTYRUN_LIMIT", "60"))
 out = b""
 seen = 0
 

@@ -1,0 +1,126 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Networks: iperf3 and ping between a container on the host's bridge and the host, and between two of them, in each
+# model of husk, beside a plain veth (what runc's containers have) and QEMU's microvm with a tap and the same
+# redirection. For each: Mbit/s from the guest, to it, and per second of CPU time that the VMM itself took (all of it
+# less what the guest ran).
+# Usage, in the lab or on a host with KVM, with HUSK_BUILD and HUSK_KERNEL set: net.sh [SECONDS]
+set -u
+export TMP=${TMP:-$(mktemp -d)}/bench-net ASK_TIMEOUT=150
+mkdir -p "$TMP"
+# shellcheck source=SCRIPTDIR/../lib/husk.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/../lib/husk.sh"
+# shellcheck source=SCRIPTDIR/../lib/net.sh
+. "$here/lib/net.sh"
+seconds=${1:-3}
+
+cpu() { # cpu PID...: hundredths of seconds of CPU time, less the guests'
+    local pid sum=0
+    for pid in "$@"; do
+        sum=$((sum + $(sed 's/.*) //' "/proc/$pid/stat" | awk '{ print $12 + $13 - $41 }')))
+    done
+    echo $sum
+}
+rate() { # rate <OUTPUT of iperf3 -f m: what the receiver saw
+    awk '/receiver/ { for (i = 2; i <= NF; i++) if ($i == "Mbits/sec") v = $(i - 1) } END { print v + 0 }'
+}
+silent() {
+    printf '%-22s no figure: %s\n' "$1" "$(grep . <<<"$REPLY" | tail -n 1)"
+}
+# row LABEL PIDS HOST CALL...: three rows by CALL, which runs a command in the guest and has its output in REPLY, with a
+# server at HOST; after a second each way for the code to be warm.
+row() {
+    local label=$1 pids=() host=$3 way before after speed
+    read -ra pids <<<"$2"
+    shift 3
+    for way in '' -R; do
+        # Who has been silent answers the question before next, so that nothing more can be measured.
+        "$@" "iperf3 -c $host -t 1 $way" || { silent "$label ${way:-out}" && return; }
+        before=$(cpu "${pids[@]}")
+        "$@" "iperf3 -c $host -t $seconds -f m $way" || { silent "$label ${way:-out}" && return; }
+        after=$(cpu "${pids[@]}")
+        speed=$(rate <<<"$REPLY")
+        awk -v l="$label" -v w="${way:-out}" -v s="$speed" -v c="$((after - before))" -v t="$seconds" 'BEGIN {
+            printf "%-22s %-4s %8.0f Mbit/s", l, w == "-R" ? "in" : "out", s
+            if (c > 0) printf "   %6.2f CPU s   %8.0f Mbit per CPU s", c / 100, s * t / (c / 100)
+            print "" }'
+    done
+    "$@" "ping -c 20 -i 0.1 -q $host 2>&1 || ping -c 10 -q $host"
+    printf '%-22s ping %s\n' "$label" "$(grep -E 'round-trip|rtt' <<<"$REPLY")"
+}
+
+net_begin
+for c in a b q v w; do
+    netns $c $((2 + $(printf '%d' "'$c") - 97))
+done
+iperf3 -s -D -I "$TMP/iperf.pid" >"$TMP/iperf.out" 2>&1
+for c in a b; do
+    bundle $c || exit 1
+    jq '.linux.resources = {}' "$TMP/$c/config.json" >"$TMP/new" && mv "$TMP/new" "$TMP/$c/config.json"
+    for file in "$(command -v iperf3)" $(ldd "$(command -v iperf3)" | grep -o '/[^ ]*'); do
+        install -D "$file" "$TMP/$c/rootfs$file"
+    done
+    ln -s ../usr/bin/iperf3 "$TMP/$c/rootfs/bin/iperf3"
+done
+
+in_v() {
+    REPLY=$(n v bash -c "$1" 2>&1)
+}
+row veth '' 10.9.0.1 in_v
+n w iperf3 -s -D -I "$TMP/iperf.w.pid" >"$TMP/iperf.w.out" 2>&1
+row 'veth to veth' '' "$(n w ip -4 -o addr show eth0 | grep -o '10\.9\.0\.[0-9]*' | head -n 1)" in_v
+kill "$(tr -d '\0' <"$TMP/iperf.w.pid")"
+
+for model in tc bridge macvtap; do
+    echo "{\"network\": {\"model\": \"$model\"}, \"vcpus\": {\"default\": 1}}" >"$TMP/husk.conf"
+    globals=(--config "$TMP/husk.conf")
+    ask_start a h run --bundle "$TMP/a" a
+    ask_start b h run --bundle "$TMP/b" b
+    ask a 'iperf3 -v' || { echo "$model: $REPLY" && exit 1; }
+    ask b 'iperf3 -s -D >/dev/null 2>&1' || { echo "$model: $REPLY" && exit 1; }
+    a=$(h state a | jq .pid) b=$(h state b | jq .pid)
+    row "husk $model" "$a" 10.9.0.1 ask a
+    row "husk $model, to a guest" "$a $b" 10.9.0.3 ask a
+    ask_end b
+    ask_end a
+done
+
+# The same for QEMU: its tap in the name space, joined to the interface in the same way.
+n q ip tuntap add tapq mode tap vnet_hdr && n q ip link set tapq up
+for pair in 'eth0 tapq' 'tapq eth0'; do
+    n q tc qdisc add dev "${pair% *}" ingress
+    n q tc filter add dev "${pair% *}" ingress protocol all matchall action mirred egress redirect dev "${pair#* }"
+done
+q=$(n q ip -4 -o addr show eth0 | grep -o '10\.9\.0\.[0-9]*' | head -n 1)
+cat >"$TMP/init" <<END
+#!/bin/sh
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+ip link set lo up
+ip addr add $q/24 dev eth0
+ip link set eth0 up
+exec </dev/console >/dev/console 2>&1
+stty raw -echo
+# Not from the terminal itself, or it would be interactive and prompt.
+cat | sh
+END
+chmod 755 "$TMP/init"
+cp "$TMP/init" "$TMP/b/rootfs/init"
+(cd "$TMP/b/rootfs" && find . -print0 | cpio --quiet -0 -o -H newc) >"$TMP/initrd"
+ask_start q ip netns exec husk-it-q qemu-system-x86_64 \
+    -M 'microvm,accel=kvm,acpi=off,pit=off,pic=off,rtc=off,isa-serial=on,auto-kernel-cmdline=on' \
+    -cpu host -m 256M -smp 1 -nodefaults -no-user-config -display none -no-reboot \
+    -kernel "$HUSK_KERNEL/vmlinux" -initrd "$TMP/initrd" \
+    -append 'quiet console=hvc0 reboot=t panic=-1 tsc=reliable no_timer_check' \
+    -device virtio-serial-device,max_ports=1 -chardev stdio,id=c,signal=off -device virtconsole,chardev=c \
+    -netdev tap,id=n,ifname=tapq,script=no,downscript=no,vhost=off \
+    -device virtio-net-device,netdev=n,mac="$(n q cat /sys/class/net/eth0/address)"
+if ask q 'iperf3 -v'; then
+    pid=$(pgrep -f "^qemu-system-x86_64 .*ifname=tapq" | head -n 1)
+    row 'qemu tc' "$pid" 10.9.0.1 ask q
+    kill "$pid"
+else
+    echo "QEMU: $REPLY"
+fi
+kill "$(tr -d '\0' <"$TMP/iperf.pid")"
