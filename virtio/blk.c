@@ -17,9 +17,8 @@
 
 #include <errno.h>
 #include <linux/falloc.h>
+#include <stdlib.h>
 #include <string.h>
-
-#include "base/fd.h"
 
 #define SPANS	    (BLK_SEG_MAX + 2 + GMEM_REGIONS_MAX)
 #define SPARE_MAX   32u	 /* requests kept; each is some 5 KiB */
@@ -404,8 +403,7 @@ static void blk_free(struct virtio_dev *dev)
 		b->spare = r->next;
 		free(r);
 	}
-	blk_unregister(b);
-	fd_close(&b->fd);
+	blk_close(b);
 	virtio_fini(dev);
 	free(b);
 }

@@ -73,7 +73,7 @@ static int measure(struct blk *b, const char *name, uint64_t *size, struct err *
 	return rc;
 }
 
-/* Two writers destroy a file system; the lock lasts as long as the descriptor. */
+/* Two writers destroy a file system; the lock lasts as long as the open file, or until unlock_image(). */
 static int lock_image(const struct blk *b, const char *name, struct err *e)
 {
 	struct flock fl = {.l_type = b->readonly ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET};
@@ -120,6 +120,23 @@ void blk_unregister(struct blk *b)
 	if (b->file != b->fd && b->dev.loop)
 		loop_file_del(b->dev.loop, b->file);
 	b->file = b->fd;
+}
+
+/* Closing would do, but the ring holds the open file too, and lets it go some time after the process's end. */
+static void unlock_image(const struct blk *b)
+{
+	struct flock fl = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
+
+	(void)fcntl(b->fd, F_OFD_SETLK, &fl);
+}
+
+void blk_close(struct blk *b)
+{
+	blk_unregister(b);
+	if (b->fd >= 0)
+		unlock_image(b);
+	fd_close(&b->fd);
+	b->file = -1;
 }
 
 /* ---- while it runs -------------------------------------------------------------------------------

@@ -68,5 +68,6 @@ int blk_load(struct virtio_dev *dev, const uint8_t *p, size_t len, struct err *e
 /* blk_image.c: gives the ring the image, takes it away again. Loop thread. */
 void blk_register(struct blk *b);
 void blk_unregister(struct blk *b);
+void blk_close(struct blk *b); /* with no request running: unlocks the image too */
 
 #endif

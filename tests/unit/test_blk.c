@@ -329,6 +329,28 @@ Test(blk, many_at_once_and_reset)
 	}
 }
 
+/* As io_uring does with the files of a machine that has just ended. */
+Test(blk, freed_is_unlocked)
+{
+	struct blk_config cfg = {.fd = image(O_RDWR)};
+	int held = dup(cfg.fd), rc;
+
+	cr_assert(held >= 0 && blk_new(&dev, "blk0", &cfg, &e) == 0, "%s", e.msg);
+	g = fg_new(4u << 20, 0);
+	cr_assert_eq(loop_new(&loop, 64, &e), 0);
+	fg_plug(g, dev, loop);
+	cr_assert_eq(fg_start(g, FG_ALL), 0);
+	fg_shut(g, dev);
+	dev = NULL;
+	cfg = (struct blk_config){.fd = image(O_RDWR)};
+	rc = fcntl(cfg.fd, F_OFD_SETLK, &(struct flock){.l_type = F_WRLCK, .l_whence = SEEK_SET});
+	(void)close(held);
+	(void)close(cfg.fd);
+	cr_assert_eq(rc, 0);
+	loop_free(loop);
+	fg_free(g);
+}
+
 Test(blk, refusals)
 {
 	struct blk_config cfg = {.fd = image(O_RDWR)};
