@@ -130,7 +130,7 @@ run_one() {
             case $line in
             alive) continue ;;
             'ok    '*) passed=$((passed + 1)) && shift ;;
-            'FAIL  '*) failed=$((failed + 1)) && shift ;;
+            'FAIL  '*) failed=$((failed + 1)) && echo "$1" >>"$tally.failed" && shift ;;
             'skip  '*) skipped=$((skipped + 1)) && shift ;;
             esac
             if [[ $line =~ ^[0-9]+\ passed,\ [0-9]+\ failed,\ [0-9]+\ skipped$ ]]; then
@@ -154,7 +154,6 @@ run_one() {
         fi
     done
     echo "$passed passed, $failed failed, $skipped skipped" >"$tally"
-    [ $failed = 0 ] || touch "$tally.bad"
 }
 
 tallies=$(mktemp -d)
@@ -170,9 +169,12 @@ end_labs() {
     exit 130
 }
 trap end_labs INT TERM
-bad=0 labs=0 most=1
+labs=0 most=1 emulated=
+if ! { [ "$(id -u)" = 0 ] && "$here/lab/whole-kvm"; }; then
+    emulated=1
+fi
 # Labs do not meet, so two may run where there are CPUs; on a machine with a KVM of its own all scripts share it.
-if ! { [ "$(id -u)" = 0 ] && "$here/lab/whole-kvm"; } && [ "$(nproc)" -ge 2 ]; then
+if [ -n "$emulated" ] && [ "$(nproc)" -ge 2 ]; then
     most=2
 fi
 begin() {
@@ -207,7 +209,30 @@ wait
 # A lab that ended without a count has failed as a whole.
 for n in $(seq $labs); do
     [ -s "$tallies/$n" ] || echo '0 passed, 1 failed, 0 skipped' >"$tallies/$n"
-    [ -s "$tallies/$n" ] && [ ! -e "$tallies/$n.bad" ] || bad=1
 done
-cat "$tallies"/* | awk '{ p += $1; f += $3; s += $5 } END { printf "%d passed, %d failed, %d skipped\n", p, f, s }'
-exit $bad
+count() {
+    cat "$tallies"/*[0-9] | awk '{ p += $1; f += $3; s += $5 } END { print p, f, s }'
+}
+read -r passed failed skipped < <(count)
+
+# The emulator of a lab has a race that corrupts what runs in it, once in some hundred boots (tests/lab/README.md). So a
+# few that failed get a second try, in a lab of their own. It is said which needed it, and what they said the first time
+# stands above; what fails twice has failed.
+mapfile -t again < <(cat "$tallies"/*.failed 2>/dev/null)
+second=()
+if [ -n "$emulated" ] && [ "$failed" -gt 0 ] && [ "$failed" = ${#again[@]} ] && [ "$failed" -le 3 ]; then
+    rm -f "$tallies"/*
+    failed=0
+    for one in "${again[@]}"; do
+        echo "again $(basename "$one" .sh), in a new lab"
+        run_one "$(variant_of "$one")" "$tallies/1" "$one" &
+        wait $!
+        case $(cat "$tallies/1") in
+        '1 passed, 0 failed, 0 skipped') passed=$((passed + 1)) && second+=("$(basename "$one" .sh)") ;;
+        *) failed=$((failed + 1)) ;;
+        esac
+    done
+fi
+[ ${#second[@]} = 0 ] || echo "passed at the second try only: ${second[*]}"
+printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
+[ "$failed" = 0 ]
