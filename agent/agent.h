@@ -83,6 +83,8 @@ void boot_cpus(void);
 int boot_find_ports(int *ret_ctl, int *ret_io, struct err *e) MUST_CHECK;
 int boot_cgroups(struct err *e) MUST_CHECK;
 void boot_mark_init(void);
+/* The same for Firecracker. 0 or negative with @e: no /dev/mem, or memory lies where the timer would. */
+int boot_timer(struct err *e) MUST_CHECK;
 int boot_lo_up(void);
 
 /* Writes @text to the file at @path of a guest's own (trusted) tree. 0 or -errno. */

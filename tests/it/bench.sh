@@ -45,6 +45,12 @@ for word in 'KVM_CREATE_VM alone' 'vmm: 2 runs' 'first KVM_RUN' 'init runs (mark
     grep -qF "$word" "$TMP/linux.txt" || { cat "$TMP/linux.txt" && fail "table: no '$word'"; }
 done
 
+# The mini OS image marks init as Firecracker wants it, and ends.
+"$vmm" run -k "$HUSK_KERNEL/vmlinux" -a 'quiet HUSK_BOOT_TIMER=1' --pmem "$HUSK_BUILD/rootfs.erofs,ro,root" \
+    --boot-report=json >"$TMP/timer.out" 2>"$TMP/timer.json" </dev/null || fail "a boot that is timed: $(cat "$TMP/timer.out" "$TMP/timer.json")"
+ask "$TMP/timer.json" '.phases_ns | .init > .entry'
+[ ! -s "$TMP/timer.out" ] || fail "the boot that is timed says $(cat "$TMP/timer.out")"
+
 # It is a part of every guest's memory.
 [ "$(stat -c %s "$HUSK_BUILD/bin/husk-agent")" -le 1048576 ] || fail "husk-agent has $(stat -c %s "$HUSK_BUILD/bin/husk-agent") bytes"
 
