@@ -242,22 +242,21 @@ static int one_round(struct bench_plan *p, unsigned round, unsigned *next_id, FI
 	return rc;
 }
 
-/* One more run of each, in which /proc is looked at: that takes time, so it is not measured. */
+/* More runs of each, in which /proc is looked at: that takes time, so they are not measured. */
 static int look_at_memory(struct bench_plan *p, unsigned *next_id, struct err *e)
 {
+	unsigned runs = MIN(p->runs, BENCH_MEMORY_RUNS);
 	int rc = 0;
 
-	for (unsigned i = 0; rc == 0 && i < p->subjects; i++) {
-		struct bench_subject *s = &p->subject[i];
-		struct bench_run r = {0};
+	for (unsigned n = 0; n < runs * p->subjects && rc == 0; n++) {
+		struct bench_subject *s = &p->subject[n % p->subjects];
+		struct bench_run *to = &s->run[n / p->subjects], r = {0};
 
 		if (!s->ram || s->absent)
 			continue;
 		rc = run_lanes(p, s, next_id, 1, true, &r, e);
-		for (unsigned k = 0; k < p->runs; k++) {
-			s->run[k].count[BENCH_PSS_KIB] = r.count[BENCH_PSS_KIB];
-			s->run[k].count[BENCH_RAM_KIB] = r.count[BENCH_RAM_KIB];
-		}
+		to->count[BENCH_PSS_KIB] = r.count[BENCH_PSS_KIB];
+		to->count[BENCH_RAM_KIB] = r.count[BENCH_RAM_KIB];
 	}
 	return rc;
 }

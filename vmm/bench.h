@@ -55,7 +55,8 @@ enum bench_tells {
 	BENCH_TELLS_CLOUD,	 /* Cloud Hypervisor's debug port, in its log (stderr) */
 };
 
-#define BENCH_STEPS 2u
+#define BENCH_STEPS	  2u
+#define BENCH_MEMORY_RUNS 5u
 
 /*
  * A command's words end with NULL; "{id}" in a word becomes a name that no other run has. What
@@ -85,7 +86,7 @@ struct bench_plan {
 	const char *until; /* the output that is awaited; NULL = the first byte */
 	unsigned runs, warm_up, parallel;
 	unsigned timeout_s;
-	bool memory; /* one more run of each, to look at memory */
+	bool memory; /* BENCH_MEMORY_RUNS more of each (@runs at most), to look at memory */
 	struct bench_subject subject[BENCH_SUBJECTS_MAX];
 	unsigned subjects;
 	uint64_t create_vm_ns; /* KVM_CREATE_VM alone, median; 0 = there is no KVM */
@@ -117,10 +118,13 @@ int bench_exec(const struct bench_plan *p, const struct bench_subject *s, unsign
 /* An untimed command: its status has to be 0. */
 int bench_exec_aside(const struct bench_plan *p, char *const *argv, unsigned id,
 		     struct err *e) MUST_CHECK;
-/* What a process uses of memory, unless /proc does not tell. @ram: bytes of the guest's. */
+/*
+ * What a process uses of memory, unless /proc does not tell. @ram: bytes of the guest's. Proportional, but for the program
+ * that the bench runs itself: what is present of that counts whole, as it would without the bench.
+ */
 void bench_memory(int pid, uint64_t ram, struct bench_run *ret);
-/* The same of the text of its smaps. */
-void bench_smaps(const char *text, uint64_t ram, struct bench_run *ret);
+/* The same of the text of its smaps; @self: the bench's program, or "". */
+void bench_smaps(const char *text, uint64_t ram, const char *self, struct bench_run *ret);
 
 /* Parsers of what subjects tell; @t0 is the clock at the command's start. Unknown text changes nothing. */
 void bench_parse(enum bench_tells tells, const char *text, uint64_t t0, struct bench_run *ret);

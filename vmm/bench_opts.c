@@ -19,7 +19,7 @@ const char bench_opts_help[] =
     "      --parallel N       so many at the same time (1)\n"
     "      --peer NAME[=CMD]  a peer in the same rounds; CMD: any command line\n"
     "      --until TEXT       the output that is awaited (the first byte)\n"
-    "      --memory-use       one more run of each, to look at memory\n"
+    "      --memory-use       five more runs of each, to look at memory\n"
     "      --timeout SECONDS  for one run (120)\n"
     "      --json             one JSON object instead of the table\n"
     "      --csv FILE         one line a run as well\n"

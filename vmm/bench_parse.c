@@ -9,7 +9,9 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <json-c/json.h>
+#include <limits.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/fd.h"
@@ -126,7 +128,8 @@ void bench_parse(enum bench_tells tells, const char *text, uint64_t t0, struct b
 
 struct mapping {
 	uint64_t size, pss, rss;
-	bool image; /* a file system image, whose pages all guests share */
+	bool image;  /* a file system image, whose pages all guests share */
+	bool shared; /* a file that the bench has mapped too, which halves what is proportional */
 };
 
 static void add_mapping(const struct mapping *m, uint64_t ram, uint64_t *pss, uint64_t *used)
@@ -134,23 +137,27 @@ static void add_mapping(const struct mapping *m, uint64_t ram, uint64_t *pss, ui
 	if (m->size >= ram && m->size <= ram + RAM_SLACK)
 		*used += m->rss;
 	else if (!m->image)
-		*pss += m->pss;
+		*pss += m->shared ? m->rss : m->pss;
+}
+
+static bool ends_with(const char *line, size_t len, const char *tail)
+{
+	size_t n = strlen(tail);
+
+	return n && len > n && !memcmp(line + len - n, tail, n);
 }
 
 static bool ends_with_image(const char *line, size_t len)
 {
 	static const char *const tails[] = {".erofs", ".img", ".ext4"};
 
-	for (size_t i = 0; i < ARRAY_LEN(tails); i++) {
-		size_t n = strlen(tails[i]);
-
-		if (len > n && !memcmp(line + len - n, tails[i], n))
+	for (size_t i = 0; i < ARRAY_LEN(tails); i++)
+		if (ends_with(line, len, tails[i]))
 			return true;
-	}
 	return false;
 }
 
-void bench_smaps(const char *text, uint64_t ram, struct bench_run *ret)
+void bench_smaps(const char *text, uint64_t ram, const char *self, struct bench_run *ret)
 {
 	uint64_t pss = 0, used = 0, from, to, kib;
 	struct mapping m = {0};
@@ -161,7 +168,8 @@ void bench_smaps(const char *text, uint64_t ram, struct bench_run *ret)
 		if (sscanf(text, "%" SCNx64 "-%" SCNx64 " ", &from, &to) == 2) {
 			add_mapping(&m, ram, &pss, &used);
 			m = (struct mapping){.size = to - from,
-					     .image = ends_with_image(text, len)};
+					     .image = ends_with_image(text, len),
+					     .shared = ends_with(text, len, self)};
 		} else if (sscanf(text, "Pss: %" SCNu64, &kib) == 1) {
 			m.pss = kib;
 		} else if (sscanf(text, "Rss: %" SCNu64, &kib) == 1) {
@@ -179,9 +187,11 @@ void bench_smaps(const char *text, uint64_t ram, struct bench_run *ret)
 void bench_memory(int pid, uint64_t ram, struct bench_run *ret)
 {
 	auto_free char *text = NULL;
-	char path[32];
+	char path[32], self[PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
 
+	self[MAX(n, 0)] = '\0';
 	(void)snprintf(path, sizeof(path), "/proc/%d/smaps", pid);
 	if (fd_read_file(AT_FDCWD, path, 4u << 20, &text, NULL) == 0)
-		bench_smaps(text, ram, ret);
+		bench_smaps(text, ram, self, ret);
 }
