@@ -32,7 +32,7 @@
 #include "base/log.h"
 #include "runtime/box_priv.h"
 
-#define SPARE_SLOTS 6u	/* the root, NICs that come later */
+#define SPARE_SLOTS 6u	/* the root, a balloon, NICs that come later */
 #define NIC_SLOTS   12u /* and for those that are there at create, up to this */
 /*
  * Engines give a container 10 seconds from SIGKILL, whoever has stopped to read: all that can follow
@@ -487,7 +487,7 @@ int box_boot(struct box *b, struct err *e)
 		rc = split_privileges(b, e);
 	if (rc == 0)
 		mc.spare_slots += MIN(box_net_count(b), NIC_SLOTS);
-	b->nics_max = mc.spare_slots - a->disks.cnt - 1; /* the root's */
+	b->nics_max = mc.spare_slots - a->disks.cnt - 2; /* the root's and the balloon's */
 	if (rc == 0)
 		rc = machine_new(&b->machine, &mc, b->loop, e);
 	if (rc == 0)

@@ -165,6 +165,18 @@ static int plug_disks(struct box *b, struct json_object *request, struct err *e)
 	return 0;
 }
 
+/* Most have no hooks to run now, and who waits gets by with an empty answer. */
+static void answer_start(struct box *b)
+{
+	static const char hooks[] = "{\"poststart\":true}";
+	bool any = json_len(b->spec->root, "hooks.poststart") > 0;
+
+	if (b->start_req)
+		proxy_reply(clients_proxy(b->clients), b->start_req, any ? hooks : "",
+			    any ? sizeof(hooks) - 1 : 0);
+	b->start_req = 0;
+}
+
 static void started(struct box *b)
 {
 	if (b->phase != BOX_STARTING)
@@ -172,8 +184,7 @@ static void started(struct box *b)
 	report_stamp(b->report, PHASE_PROCESS);
 	b->phase = BOX_RUNNING;
 	box_publish(b, STATE_RUNNING);
-	box_answer(b, b->start_req, 0, NULL);
-	b->start_req = 0;
+	answer_start(b);
 	proc_started(b->init);
 	if (b->init->exited)
 		box_end(b, b->init->status);

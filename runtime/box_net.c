@@ -12,6 +12,9 @@
  * Until the agent listens the guest's kernel takes what it finds in a slot on its own, so such a slot
  * is empty again only when the agent has been told. NICs of the first description are there for the
  * kernel to find; later ones wait outside, that those which come and go meanwhile cost nothing.
+ *
+ * One for which there is no slot waits outside too: once a slot comes free the name space is looked at again, and it
+ * gets in.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -31,6 +34,7 @@ struct nic {
 	struct list node;
 	int ifindex;
 	struct virtio_dev *outside; /* has no slot yet, and is ours */
+	bool crowded;		    /* and there is none for it: it is not counted */
 	unsigned slot;
 	char name[IFNAMSIZ];
 	bool early; /* the kernel may have found it by itself */
@@ -62,6 +66,13 @@ static void send_next(struct box_net *n);
 
 /* ---- slots --------------------------------------------------------------------------------------- */
 
+static int no_room(const struct box_net *n, const char *name, struct err *e)
+{
+	return err_set(e, -ENOSPC, "interface '%s': this microVM has room for %u", name,
+		       n->b->nics_max);
+}
+
+/* Into a slot, or outside; -ENOSPC: outside because there is no slot. */
 static int plug(struct box_net *n, struct netwatch_nic *w, struct err *e)
 {
 	struct net_config cfg = {.queues = w->queues, .rx = n->b->a->net.rx, .tx = n->b->a->net.tx};
@@ -72,18 +83,14 @@ static int plug(struct box_net *n, struct netwatch_nic *w, struct err *e)
 
 	if (!nic)
 		return err_set(e, -ENOMEM, "interface '%s': out of memory", w->name);
-	if (n->nic_cnt == n->b->nics_max) {
-		free(nic);
-		return err_set(e, -ENOSPC, "interface '%s': this microVM has room for %u", w->name,
-			       n->nic_cnt);
-	}
 	for (unsigned i = 0; i < w->queues; i++)
 		cfg.fd[i] = fd_take(&w->fds[i]);
 	memcpy(cfg.mac, w->mac, sizeof(cfg.mac));
 	(void)snprintf(name, sizeof(name), "net%d", w->ifindex);
 	nic->early = !n->open;
+	nic->crowded = n->nic_cnt == n->b->nics_max;
 	rc = net_new(&dev, name, &cfg, e);
-	if (rc == 0 && nic->early && n->described)
+	if (rc == 0 && (nic->crowded || (nic->early && n->described)))
 		nic->outside = dev;
 	else if (rc == 0)
 		rc = machine_plug(n->b->machine, dev, &nic->slot, e);
@@ -94,8 +101,8 @@ static int plug(struct box_net *n, struct netwatch_nic *w, struct err *e)
 	nic->ifindex = w->ifindex;
 	memcpy(nic->name, w->name, sizeof(nic->name));
 	list_add_tail(&n->nics, &nic->node);
-	n->nic_cnt++;
-	return 0;
+	n->nic_cnt += !nic->crowded;
+	return nic->crowded ? no_room(n, w->name, e) : 0;
 }
 
 static struct nic *nic_of(struct box_net *n, int64_t ifindex)
@@ -112,7 +119,7 @@ static struct nic *nic_of(struct box_net *n, int64_t ifindex)
 static void forget_nic(struct box_net *n, struct nic *nic)
 {
 	list_del(&nic->node);
-	n->nic_cnt--;
+	n->nic_cnt -= !nic->crowded;
 	free(nic);
 }
 
@@ -125,14 +132,20 @@ static void unplug(struct box_net *n, struct nic *nic)
 	forget_nic(n, nic);
 }
 
-static void unplug_gone(struct box_net *n)
+/* Returns whether one that is crowded out may get in now. */
+static bool unplug_gone(struct box_net *n)
 {
+	bool crowded = false, any = false;
+
 	list_for_each_safe (pos, next, &n->nics) {
 		struct nic *nic = list_entry(pos, struct nic, node);
 
+		crowded |= nic->crowded;
+		any |= nic->gone;
 		if (nic->gone)
 			unplug(n, nic);
 	}
+	return crowded && any;
 }
 
 static bool is_in(struct json_object *doc, int ifindex)
@@ -164,14 +177,17 @@ static void name_devices(struct box_net *n, struct json_object *doc)
 {
 	struct json_object *old = json_at(doc, "interfaces"), *arr = json_object_new_array();
 
-	list_for_each (pos, &n->nics)
-		list_entry(pos, struct nic, node)->gone = true;
+	list_for_each (pos, &n->nics) {
+		struct nic *nic = list_entry(pos, struct nic, node);
+
+		nic->gone = !nic->outside;
+	}
 	for (size_t i = 0; i < json_object_array_length(old); i++) {
 		struct json_object *o = json_object_array_get_idx(old, i);
 		struct nic *nic = nic_of(n, json_i64(o, "ifindex", 0));
 		char device[48];
 
-		if (!nic)
+		if (!nic || nic->outside)
 			continue;
 		nic->gone = false;
 		nic->told = true;
@@ -228,10 +244,10 @@ static void applied(struct box *b, uint64_t arg, const struct box_reply *r)
 		return;
 	n->sending = false;
 	n->refused = !r->ok;
-	if (r->ok)
-		unplug_gone(n);
-	else
+	if (!r->ok)
 		failed(n, r->text);
+	else if (unplug_gone(n) && !n->awaiting)
+		look(n);
 	send_next(n);
 	settle(n);
 }
@@ -243,8 +259,10 @@ static void let_in(struct box_net *n)
 		struct virtio_dev *dev = nic->outside;
 		struct err e = {0};
 
-		if (!dev)
+		if (!dev || (nic->crowded && n->nic_cnt == n->b->nics_max))
 			continue;
+		n->nic_cnt += nic->crowded;
+		nic->crowded = false;
 		nic->outside = NULL;
 		nic->early = false;
 		if (machine_plug(n->b->machine, dev, &nic->slot, &e) == 0)
@@ -323,14 +341,21 @@ void box_net_question(struct box *b, struct json_object *o)
 
 /* ---- news ---------------------------------------------------------------------------------------- */
 
-static bool all_plugged(struct box_net *n, struct json_object *doc)
+/* 0, or why an interface of @doc cannot get into the guest. */
+static int check_room(struct box_net *n, struct json_object *doc, struct err *e)
 {
 	struct json_object *arr = json_at(doc, "interfaces");
 
-	for (size_t i = 0; i < json_object_array_length(arr); i++)
-		if (!nic_of(n, json_i64(json_object_array_get_idx(arr, i), "ifindex", 0)))
-			return false;
-	return true;
+	for (size_t i = 0; arr && i < json_object_array_length(arr); i++) {
+		struct json_object *o = json_object_array_get_idx(arr, i);
+		struct nic *nic = nic_of(n, json_i64(o, "ifindex", 0));
+
+		if (!nic)
+			return err_set(e, -ENODEV, "%s", n->unplugged);
+		if (nic->crowded && n->nic_cnt == n->b->nics_max)
+			return no_room(n, nic->name, e);
+	}
+	return 0;
 }
 
 static void forget_next(struct box_net *n)
@@ -348,9 +373,15 @@ static void take_description(struct box_net *n, struct netwatch_news *w)
 	n->why[0] = '\0';
 	if (w->doc)
 		unplug_unheard(n, w->doc);
-	for (size_t i = 0; i < w->nic_cnt && !e.code; i++)
-		if (plug(n, &w->nic[i], &e) < 0)
-			(void)snprintf(n->unplugged, sizeof(n->unplugged), "%s", e.msg);
+	for (size_t i = 0; i < w->nic_cnt; i++) {
+		struct err one = {0};
+
+		if (plug(n, &w->nic[i], &one) == 0)
+			continue;
+		(void)snprintf(n->unplugged, sizeof(n->unplugged), "%s", one.msg);
+		if (!e.code)
+			e = one;
+	}
 	n->described |= w->doc != NULL;
 	if (w->doc) {
 		forget_next(n);
@@ -358,8 +389,8 @@ static void take_description(struct box_net *n, struct netwatch_news *w)
 	}
 	if (w->err.code)
 		failed(n, w->err.msg);
-	else if (e.code || (!n->started && !all_plugged(n, n->next)))
-		failed(n, n->unplugged);
+	else if (e.code || (!n->started && check_room(n, n->next, &e) < 0))
+		failed(n, e.msg);
 	/* A container that runs gets what can be had. An empty network is no news to a new guest. */
 	if ((n->why[0] && !n->started) || (!n->told && list_empty(&n->nics) && is_empty(n->next)))
 		forget_next(n);

@@ -93,7 +93,7 @@ struct box {
 	struct err files_err;  /* of the first one's confinement; it is there before the guest */
 
 	struct box_net *net; /* box_net.c */
-	unsigned nics_max;   /* that leave room for the disks and the root */
+	unsigned nics_max;   /* that leave room for the disks, the root and a balloon */
 	struct forwards forwards;
 
 	enum box_phase phase;

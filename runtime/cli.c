@@ -130,7 +130,7 @@ static const struct opt list_opts[] = {
 };
 static const struct opt spec_opts[] = {
     {"bundle", 'b', OPT_VALUE, O(bundle), "DIR", "where to write it (default: here)"},
-    {"rootless", 0, OPT_FLAG, O(rootless), NULL, "not supported yet"},
+    {"rootless", 0, OPT_FLAG, O(rootless), NULL, "refused: husk needs root"},
     OPT_HELP,
     OPT_END,
 };
@@ -281,7 +281,7 @@ int cli_config(struct cli_global *g, const struct config **ret, struct err *e)
 static int check_globals(const struct cli_global *g, struct err *e)
 {
 	if (g->rootless && !strcmp(g->rootless, "true"))
-		return err_set(e, -ENOTSUP, "--rootless=true: not supported yet");
+		return err_set(e, -ENOTSUP, "--rootless=true: not supported: husk needs root");
 	if (g->rootless && strcmp(g->rootless, "auto") != 0 && strcmp(g->rootless, "false") != 0)
 		return err_set(e, -EINVAL,
 			       "option --rootless: expected auto, true or false, not '%s'",

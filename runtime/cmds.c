@@ -197,7 +197,7 @@ int cmd_spec(struct cli *c, struct err *e)
 	if (c->argc)
 		return err_set(e, -EINVAL, "spec: unexpected argument '%s'", c->argv[0]);
 	if (c->o.rootless)
-		return err_set(e, -ENOTSUP, "spec --rootless: not supported yet");
+		return err_set(e, -ENOTSUP, "spec --rootless: not supported: husk needs root");
 	dir = open(c->o.bundle ? c->o.bundle : ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (dir < 0)
 		return err_sys(e, -errno, "bundle '%s'", c->o.bundle ? c->o.bundle : ".");
@@ -226,13 +226,9 @@ static int poststart(int dir, const char *id, struct err *e)
 
 	if (rc < 0)
 		return err_sys(e, rc, "container '%s': " STATE_SPEC, id);
-	/* Most have none, and parsing takes time that somebody waits for. An escape could spell it. */
-	if (!memmem(text, len, "poststart", 9) && !memmem(text, len, "\\u", 2))
-		return 0;
 	rc = json_parse(text, len, STATE_SPEC, &spec, e);
-	if (rc < 0 || json_len(spec, "hooks.poststart") == 0)
-		return rc;
-	rc = state_load(dir, &s, e);
+	if (rc == 0)
+		rc = state_load(dir, &s, e);
 	if (rc < 0)
 		return rc;
 	doc = state_to_json(&s, STATE_RUNNING, false, NULL);
@@ -262,11 +258,12 @@ static void await_end(int dir)
 int cmds_start(struct cli *c, int dir, const char *id, bool wait, struct err *e)
 {
 	auto_json req = json_object_new_object();
+	auto_json answer = NULL;
 	int rc, status;
 
 	json_add_str(req, "op", "start");
 	json_add_bool(req, "wait", wait);
-	rc = client_call(dir, req, &status, e);
+	rc = client_query(dir, req, &answer, &status, e);
 	if (rc == -ECONNREFUSED && !e->code) {
 		CLEANUP(state_free) struct state s = {0};
 		auto_fd again = -1;
@@ -282,7 +279,8 @@ int cmds_start(struct cli *c, int dir, const char *id, bool wait, struct err *e)
 			await_end(dir);
 		return rc;
 	}
-	rc = poststart(dir, id, e);
+	if (json_flag(answer, "poststart", false))
+		rc = poststart(dir, id, e);
 	if (rc < 0) {
 		struct err ignored = {0};
 

@@ -85,7 +85,8 @@ for model in tc bridge macvtap; do
     ask_end a
 done
 
-# The same for QEMU: its tap in the name space, joined to the interface in the same way.
+# The same for QEMU: its tap in the name space, joined to the interface in the same way. With ticks, since in a lab an idle
+# guest may miss what wakes it (docs/STATUS.md, the interrupt shadow), and this one cannot be nudged by anything else.
 n q ip tuntap add tapq mode tap vnet_hdr && n q ip link set tapq up
 for pair in 'eth0 tapq' 'tapq eth0'; do
     n q tc qdisc add dev "${pair% *}" ingress
@@ -102,6 +103,7 @@ ip addr add $q/24 dev eth0
 ip link set eth0 up
 exec </dev/console >/dev/console 2>&1
 stty raw -echo
+echo ready
 # Not from the terminal itself, or it would be interactive and prompt.
 cat | sh
 END
@@ -112,11 +114,19 @@ ask_start q ip netns exec husk-it-q qemu-system-x86_64 \
     -M 'microvm,accel=kvm,acpi=off,pit=off,pic=off,rtc=off,isa-serial=on,auto-kernel-cmdline=on' \
     -cpu host -m 256M -smp 1 -nodefaults -no-user-config -display none -no-reboot \
     -kernel "$HUSK_KERNEL/vmlinux" -initrd "$TMP/initrd" \
-    -append 'quiet console=hvc0 reboot=t panic=-1 tsc=reliable no_timer_check' \
+    -append 'quiet console=hvc0 reboot=t panic=-1 tsc=reliable no_timer_check nohz=off' \
     -device virtio-serial-device,max_ports=1 -chardev stdio,id=c,signal=off -device virtconsole,chardev=c \
     -netdev tap,id=n,ifname=tapq,script=no,downscript=no,vhost=off \
     -device virtio-net-device,netdev=n,mac="$(n q cat /sys/class/net/eth0/address)"
-if ask q 'iperf3 -v'; then
+# What is typed before somebody reads is lost.
+until_ready() {
+    local line
+    while IFS= read -r -t "$ASK_TIMEOUT" -u "${ASK_OUT[q]}" line; do
+        [ "${line%$'\r'}" != ready ] || return 0
+    done
+    return 1
+}
+if until_ready && ask q 'iperf3 -v'; then
     pid=$(pgrep -f "^qemu-system-x86_64 .*ifname=tapq" | head -n 1)
     row 'qemu tc' "$pid" 10.9.0.1 ask q
     kill "$pid"

@@ -43,7 +43,7 @@ state=$(dirname "$E"/docker-run/runtime-*/moby/"$id")
 # One writes and nobody reads: nobody else may be held up by that.
 mkfifo "$E/stalled"
 exec {unread}<>"$E/stalled"
-ct -n moby task exec --exec-id stalled "$id" yes >"$E/stalled" 2>"$E/stalled.err" {unread}<&- &
+LIMIT=$((200 + echos)) ct -n moby task exec --exec-id stalled "$id" yes >"$E/stalled" 2>"$E/stalled.err" {unread}<&- &
 stalled=$!
 until_ok sh -c "dd if=$E/stalled bs=2 count=1 2>/dev/null | grep -q y"
 say 'end of input; one reader stalls'

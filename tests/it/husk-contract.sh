@@ -154,6 +154,29 @@ one husk create --bundle "$b" c4
 [ $rc = 127 ] || fail "create of nothing: $rc"
 grep -q 'executable file not found in' "$TMP/husk.err" || fail "create of nothing: $(cat "$TMP/husk.err")"
 both 'does not exist' state c4
+
+# Options of which some change nothing here, and some are refused by name.
+jq '.process.args = ["true"]' "$TMP/base.json" >"$b/config.json"
+both '' run --keep --no-new-keyring --bundle "$b" kept
+both '' state kept
+fields '[.id, .status, .pid]'
+both '' delete kept
+both '' run --no-subreaper --bundle "$b" plain
+both 'does not exist' state plain
+refused() { # refused PHRASE VERB...: by husk alone
+    local phrase=$1
+    shift
+    one husk "$@"
+    if [ $rc = 0 ] || ! grep -q -- "$phrase" "$TMP/husk.err"; then
+        fail "$*: status $rc: $(cat "$TMP/husk.err")"
+    fi
+}
+refused '--no-pivot: not supported' run --no-pivot --bundle "$b" pivot
+both 'does not exist' state pivot
+mkdir "$TMP/spec"
+refused 'spec --rootless: not supported: husk needs root' spec --rootless --bundle "$TMP/spec"
+[ ! -e "$TMP/spec/config.json" ] || fail 'spec --rootless writes what it refuses'
+refused '--rootless=true: not supported: husk needs root' --rootless true list
 [ -z "$(ls -A "$TMP/husk")" ] || fail "left: $(ls -A "$TMP/husk")"
 rmdir /sys/fs/cgroup/husk-it /sys/fs/cgroup/runc-it 2>/dev/null
 [ $bad = 0 ]

@@ -8,7 +8,8 @@
 . "$(dirname -- "${BASH_SOURCE[0]}")/../lib/net.sh"
 net_begin
 netns a 2
-bundle a || fail "no bundle"
+netns b 3
+if ! { bundle a && bundle b; }; then fail "no bundle"; fi
 conf() {
     echo "$1" >"$TMP/husk.conf"
     globals=(--config "$TMP/husk.conf")
@@ -36,6 +37,11 @@ for model in bridge macvtap; do
     for host in 127.0.0.1 ::1 10.9.0.2; do # as engines forward a port
         n a "$probe" tcp $host $port 300000 >"$TMP/out" || fail "$model: a port at $host: $(cat "$TMP/out")"
     done
+    begin b # guest to guest
+    probes_from a 10.9.0.3 fd09::3
+    probes_from b 10.9.0.2
+    ask_end b
+    clean b
     n a ip addr add 10.9.0.22/24 dev eth0
     wants a 'ip addr' 10.9.0.22/24
     n a ip addr del 10.9.0.22/24 dev eth0
@@ -49,15 +55,17 @@ ask a 'ls /sys/class/net'
 [ "$REPLY" = "lo"$'\n' ] || fail "none: $REPLY"
 killed
 
-# A limit of 100 KB a second: 300000 bytes take two seconds at least.
-say limits
-conf '{"network": {"tx_rate": "100K", "burst_ms": 50}, "enable_annotations": ["network_rx_rate"]}'
-begin a
-began=${EPOCHREALTIME/./}
-"$probe" tcp 10.9.0.2 $port 300000 >"$TMP/out" || fail "limited: $(cat "$TMP/out")"
-took=$((${EPOCHREALTIME/./} - began))
-[ $took -gt 2000000 ] || fail "300000 bytes at 100 KB/s took $took us"
-killed
+# A limit of 100 KB a second, either way: 300000 bytes there and back take two seconds at least.
+for way in tx rx; do
+    say "a limit, $way"
+    conf '{"network": {"'$way'_rate": "100K", "burst_ms": 50}, "enable_annotations": ["network_rx_rate"]}'
+    begin a
+    began=${EPOCHREALTIME/./}
+    "$probe" tcp 10.9.0.2 $port 300000 >"$TMP/out" || fail "limited: $(cat "$TMP/out")"
+    took=$((${EPOCHREALTIME/./} - began))
+    [ $took -gt 2000000 ] || fail "300000 bytes at 100 KB/s ($way) took $took us"
+    killed
+done
 globals=()
 
 # Twenty interfaces are too many.
@@ -68,13 +76,24 @@ for i in $(seq 10 28); do
     plug many "eth$i" "$i" || fail "eth$i"
 done
 out=$(h run --bundle "$TMP/many" many 2>&1 </dev/null) && fail 'not refused: 20 interfaces'
-[[ $out == *': this microVM has room for 17'* ]] || fail "20 interfaces: $out"
+[[ $out == *': this microVM has room for 16'* ]] || fail "20 interfaces: $out"
 for i in 10 11 12 13; do
     n many ip link del "eth$i"
 done
 begin many
 ask many 'ls /sys/class/net | grep -c eth'
 [ "$REPLY" = "16"$'\n' ] || fail "16 interfaces: $REPLY"
+# One more waits until there is room.
+plug many eth12 12 || fail eth12
+for ((i = 0; i < 600; i++)); do
+    ! grep -q "interface 'eth12': this microVM has room for 16" "$TMP/log" || break
+    moment
+done
+ask many 'ls /sys/class/net | grep -c eth'
+[ "$REPLY" = "16"$'\n' ] || fail "16 interfaces and one that has no room: $REPLY"
+n many ip link del eth20
+wants many 'ls /sys/class/net; ip addr' eth12 10.9.0.12/24
+wants_not many 'ls /sys/class/net' eth20
 ask_end many
 clean many
 
