@@ -202,19 +202,15 @@ static const struct confine_rule net_rules[] = {
     ALLOW(poll), /* for events, for the loop's bell */
     ALLOW(read), /* the bell */
     /* rtnetlink, on sockets that are there. */
-    ALLOW(sendmsg),
-    ALLOW(sendto),
-    ALLOW(recvmsg),
-    ALLOW(recvfrom),
+    ALLOW(sendmsg), ALLOW(sendto), ALLOW(recvmsg), ALLOW(recvfrom),
     /* Does the container's resolv.conf name Docker's server? A plain file only. */
-    ALLOW(newfstatat),
-    ALLOW(fstat),
+    ALLOW(newfstatat), ALLOW(fstat),
     /* A question to Docker's name server by TCP (netdns.c). */
     IF2(socket, ARG(0, AF_INET), BITS(1, ~(SOCK_CLOEXEC | SOCK_NONBLOCK), SOCK_STREAM)),
     ALLOW(connect),
     /* Another tap: /dev/net/tun again, through procfs. Nothing is made. */
-    IF(openat, BITS(2, O_CREAT, 0)),
-    IF(ioctl, ARG(1, TUNSETIFF)),
+    IF(openat, BITS(2, O_CREAT, 0)), IF(ioctl, ARG(1, TUNSETIFF)),
+    IF(ioctl, ARG(1, SIOCGIFHWADDR)), /* whose a macvtap's node is */
 };
 
 #define RULES(w, r)                                                                                \

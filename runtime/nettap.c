@@ -19,11 +19,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 #include "base/fd.h"
 #include "base/log.h"
 #include "runtime/netown.h"
+#include "runtime/nettap_link.h"
 
 #define INGRESS	  TC_H_MAKE(TC_H_INGRESS, 0u)
 #define OUR_MARK  0x6875736bu /* handle of our filters, "husk": how they are known again */
@@ -31,149 +33,8 @@
 #define ARP_PRIO  0x6870u     /* of those before it; each protocol wants one of its own */
 #define NDP_PRIO  0x6871u
 #define OWN_PRIO  0x6872u
-#define NO_ADDRS  1  /* IN6_ADDR_GEN_MODE_NONE */
 #define PASSTHRU  8u /* MACVLAN_MODE_PASSTHRU */
-#define ALIAS_LEN 200
 #define NODE_MODE (O_RDWR | O_NONBLOCK | O_CLOEXEC)
-
-static void msg_put(struct nl_msg **m)
-{
-	nlmsg_free(*m);
-}
-#define auto_msg CLEANUP(msg_put) struct nl_msg *
-
-static void link_put(struct rtnl_link **l)
-{
-	rtnl_link_put(*l);
-}
-#define auto_link CLEANUP(link_put) struct rtnl_link *
-
-struct nl_sock *nettap_socket(struct err *e)
-{
-	struct nl_sock *sk = nl_socket_alloc();
-	int rc = sk ? nl_connect(sk, NETLINK_ROUTE) : -NLE_NOMEM;
-
-	if (rc == 0)
-		return sk;
-	nl_socket_free(sk);
-	err_sys(e, netscan_errno(rc), "netlink");
-	return NULL;
-}
-
-static int send_msg(struct nl_sock *sk, struct nl_msg *m)
-{
-	struct nlmsghdr *h = nlmsg_hdr(m);
-	int rc;
-
-	h->nlmsg_flags |= NLM_F_REQUEST | NLM_F_ACK;
-	rc = nl_send_auto(sk, m);
-	if (rc >= 0)
-		rc = nl_wait_for_ack(sk);
-	return rc < 0 ? netscan_errno(rc) : 0;
-}
-
-static struct nl_msg *new_msg(int type, int flags, const void *body, size_t len)
-{
-	struct nl_msg *m = nlmsg_alloc_simple(type, flags);
-
-	if (m && nlmsg_append(m, (void *)(uintptr_t)body, len, NLMSG_ALIGNTO) < 0) {
-		nlmsg_free(m);
-		return NULL;
-	}
-	return m;
-}
-
-/* ---- links --------------------------------------------------------------------------------------- */
-
-static int index_of(struct nl_sock *sk, const char *name)
-{
-	auto_link l = NULL;
-	int rc = rtnl_link_get_kernel(sk, 0, name, &l);
-
-	return rc < 0 ? netscan_errno(rc) : rtnl_link_get_ifindex(l);
-}
-
-static void put_no_addrs(struct nl_msg *m)
-{
-	struct nlattr *spec = nla_nest_start(m, IFLA_AF_SPEC);
-	struct nlattr *v6 = spec ? nla_nest_start(m, AF_INET6) : NULL;
-
-	if (!v6)
-		return;
-	(void)nla_put_u8(m, IFLA_INET6_ADDR_GEN_MODE, NO_ADDRS);
-	nla_nest_end(m, v6);
-	nla_nest_end(m, spec);
-}
-
-/* Without addresses of its own: the host's stack is not to talk to the guest through it. */
-static int configure(struct nl_sock *sk, int ifindex, unsigned mtu, int master)
-{
-	struct ifinfomsg ifi = {.ifi_index = ifindex};
-	auto_msg m = new_msg(RTM_NEWLINK, 0, &ifi, sizeof(ifi));
-
-	if (!m)
-		return -ENOMEM;
-	if (mtu)
-		(void)nla_put_u32(m, IFLA_MTU, mtu);
-	if (master)
-		(void)nla_put_u32(m, IFLA_MASTER, (uint32_t)master);
-	else
-		put_no_addrs(m);
-	return send_msg(sk, m);
-}
-
-/* What an interface of ours says of itself; IFALIASZ is 256. */
-static void alias_of(char alias[ALIAS_LEN], const char *owner)
-{
-	(void)snprintf(alias, ALIAS_LEN, "%s", owner);
-}
-
-/* Linux heeds an alias of a link that is there only, not of one that is made. */
-static int set_owner(struct nl_sock *sk, int ifindex, const char *owner)
-{
-	struct ifinfomsg ifi = {.ifi_index = ifindex};
-	auto_msg m = new_msg(RTM_NEWLINK, 0, &ifi, sizeof(ifi));
-	char alias[ALIAS_LEN];
-
-	alias_of(alias, owner);
-	if (!m || nla_put_string(m, IFLA_IFALIAS, alias) < 0)
-		return -ENOMEM;
-	return send_msg(sk, m);
-}
-
-static int set_flags(struct nl_sock *sk, int ifindex, unsigned flags)
-{
-	struct ifinfomsg ifi = {.ifi_index = ifindex, .ifi_flags = flags, .ifi_change = flags};
-	auto_msg m = new_msg(RTM_NEWLINK, 0, &ifi, sizeof(ifi));
-
-	return m ? send_msg(sk, m) : -ENOMEM;
-}
-
-static int set_up(struct nl_sock *sk, int ifindex)
-{
-	return set_flags(sk, ifindex, IFF_UP);
-}
-
-static int del_link(struct nl_sock *sk, int ifindex)
-{
-	struct ifinfomsg ifi = {.ifi_index = ifindex};
-	auto_msg m = new_msg(RTM_DELLINK, 0, &ifi, sizeof(ifi));
-
-	return m ? send_msg(sk, m) : -ENOMEM;
-}
-
-static void our_name(char name[IFNAMSIZ], const char *kind, int ifindex)
-{
-	(void)snprintf(name, IFNAMSIZ, NETSCAN_OURS "%.3s%x", kind, (unsigned)ifindex & 0xfffffff);
-}
-
-static int name_gone(const struct netscan_link *l, int rc, const char *what, struct err *e)
-{
-	if (rc == -ENODEV || rc == -ENOENT)
-		return err_set(e, -ENODEV, "interface '%s' went away while it was plugged in",
-			       l->name);
-	return err_sys(e, rc, "interface '%s': %s", l->name, what);
-}
 
 /* ---- taps ---------------------------------------------------------------------------------------- */
 
@@ -198,7 +59,7 @@ static int make_tap(const struct nettap_env *env, const struct netscan_link *l, 
 {
 	struct ifreq ifr = {.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
 
-	our_name(ifr.ifr_name, "tap", l->ifindex);
+	nettap_name(ifr.ifr_name, "tap", l->ifindex);
 	if (env->queues > 1)
 		ifr.ifr_flags |= IFF_MULTI_QUEUE;
 	for (unsigned i = 0; i < env->queues; i++) {
@@ -243,7 +104,7 @@ static struct nl_msg *tc_msg(int type, int flags, int ifindex, uint32_t parent, 
 			  .tcm_handle = handle,
 			  .tcm_info = info};
 
-	return new_msg(type, flags, &t, sizeof(t));
+	return nettap_msg(type, flags, &t, sizeof(t));
 }
 
 static int add_ingress(struct nl_sock *sk, int ifindex)
@@ -253,7 +114,7 @@ static int add_ingress(struct nl_sock *sk, int ifindex)
 
 	if (!m || nla_put_string(m, TCA_KIND, "ingress") < 0)
 		return -ENOMEM;
-	return send_msg(sk, m);
+	return nettap_send(sk, m);
 }
 
 static int del_ingress(struct nl_sock *sk, int ifindex)
@@ -262,7 +123,7 @@ static int del_ingress(struct nl_sock *sk, int ifindex)
 
 	if (!m || nla_put_string(m, TCA_KIND, "ingress") < 0)
 		return -ENOMEM;
-	return send_msg(sk, m);
+	return nettap_send(sk, m);
 }
 
 /* A packet goes to interface @to; with @copy it goes on to the host's stack as well. */
@@ -307,7 +168,7 @@ static int add_matchall(struct nl_sock *sk, int from, int to)
 		return -ENOMEM;
 	nla_nest_end(m, acts);
 	nla_nest_end(m, opts);
-	return send_msg(sk, m);
+	return nettap_send(sk, m);
 }
 
 struct u32_match {
@@ -335,7 +196,7 @@ static int add_u32(struct nl_sock *sk, int from, int to, const struct u32_match 
 		return -ENOMEM;
 	nla_nest_end(m, acts);
 	nla_nest_end(m, opts);
-	return send_msg(sk, m);
+	return nettap_send(sk, m);
 }
 
 static int add_own(struct nl_sock *sk, int from, int prog)
@@ -348,7 +209,7 @@ static int add_own(struct nl_sock *sk, int from, int prog)
 	    nla_put_u32(m, TCA_BPF_FLAGS, TCA_BPF_FLAG_ACT_DIRECT) < 0)
 		return -ENOMEM;
 	nla_nest_end(m, opts);
-	return send_msg(sk, m);
+	return nettap_send(sk, m);
 }
 
 /*
@@ -423,7 +284,7 @@ static int take_ingress(struct nl_sock *sk, const struct netscan_link *l, int if
 	}
 	if (rc == -EEXIST)
 		return err_set(e, rc, "interface '%s' has an ingress qdisc already", l->name);
-	return rc < 0 ? name_gone(l, rc, "adding an ingress qdisc", e) : 0;
+	return rc < 0 ? nettap_gone(l, rc, "adding an ingress qdisc", e) : 0;
 }
 
 static int plug_tc(const struct nettap_env *env, const struct netscan_link *l, int tap,
@@ -449,7 +310,7 @@ static int plug_tc(const struct nettap_env *env, const struct netscan_link *l, i
 	if (rc == 0)
 		return 0;
 	(void)!del_ingress(env->sk, l->ifindex);
-	return name_gone(l, rc, "redirecting its packets", e);
+	return nettap_gone(l, rc, "redirecting its packets", e);
 }
 
 int nettap_plug_lo(const struct nettap_env *env, struct err *e)
@@ -484,17 +345,17 @@ static int forget_mac(struct nl_sock *sk, const struct netscan_link *l)
 			   .ndm_ifindex = l->ifindex,
 			   .ndm_state = NUD_PERMANENT,
 			   .ndm_flags = NTF_MASTER};
-	auto_msg m = new_msg(RTM_DELNEIGH, 0, &nd, sizeof(nd));
+	auto_msg m = nettap_msg(RTM_DELNEIGH, 0, &nd, sizeof(nd));
 
 	if (!m || nla_put(m, NDA_LLADDR, sizeof(l->mac), l->mac) < 0)
 		return -ENOMEM;
-	return send_msg(sk, m);
+	return nettap_send(sk, m);
 }
 
 static int make_bridge(struct nl_sock *sk, const char *name, unsigned mtu)
 {
 	struct ifinfomsg ifi = {0};
-	auto_msg m = new_msg(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &ifi, sizeof(ifi));
+	auto_msg m = nettap_msg(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &ifi, sizeof(ifi));
 	/* Locally administered, and nobody's. */
 	static const uint8_t mac[6] = {0x02, 'h', 'u', 's', 'k', 0};
 	struct nlattr *info, *data;
@@ -517,7 +378,7 @@ static int make_bridge(struct nl_sock *sk, const char *name, unsigned mtu)
 	(void)nla_put_u16(m, IFLA_BR_GROUP_FWD_MASK, 0xfff8);
 	nla_nest_end(m, data);
 	nla_nest_end(m, info);
-	return send_msg(sk, m);
+	return nettap_send(sk, m);
 }
 
 static int plug_bridge(const struct nettap_env *env, const struct netscan_link *l, int tap,
@@ -526,40 +387,72 @@ static int plug_bridge(const struct nettap_env *env, const struct netscan_link *
 	char name[IFNAMSIZ];
 	int rc, br;
 
-	our_name(name, "br", l->ifindex);
+	nettap_name(name, "br", l->ifindex);
 	rc = make_bridge(env->sk, name, l->mtu);
 	if (rc == -EEXIST) { /* of a sandbox that was killed; a live one's tap would be there */
-		br = index_of(env->sk, name);
-		rc = br < 0 ? br : del_link(env->sk, br);
+		br = nettap_index(env->sk, name);
+		rc = br < 0 ? br : nettap_del_link(env->sk, br);
 		rc = rc < 0 ? rc : make_bridge(env->sk, name, l->mtu);
 	}
 	if (rc < 0)
 		return err_sys(e, rc, "interface '%s': making bridge '%s'", l->name, name);
-	br = rc = index_of(env->sk, name);
+	br = rc = nettap_index(env->sk, name);
 	if (rc > 0)
-		rc = configure(env->sk, br, 0, 0);
+		rc = nettap_configure(env->sk, br, 0, 0);
 	if (rc == 0)
-		rc = configure(env->sk, l->ifindex, 0, br);
+		rc = nettap_configure(env->sk, l->ifindex, 0, br);
 	if (rc == 0)
-		rc = configure(env->sk, tap, 0, br);
+		rc = nettap_configure(env->sk, tap, 0, br);
 	if (rc == 0)
 		rc = forget_mac(env->sk, l);
 	/* The interface keeps its addresses, and the guest alone is to say at which MAC they are. */
 	if (rc == 0)
-		rc = set_flags(env->sk, br, IFF_UP | IFF_NOARP);
+		rc = nettap_set_flags(env->sk, br, IFF_UP | IFF_NOARP);
 	if (rc == 0)
 		return 0;
 	if (br > 0)
-		(void)!del_link(env->sk, br);
-	return name_gone(l, rc, "bridging it", e);
+		(void)!nettap_del_link(env->sk, br);
+	return nettap_gone(l, rc, "bridging it", e);
 }
 
 /* ---- macvtap ------------------------------------------------------------------------------------- */
 
-static int make_macvtap(struct nl_sock *sk, const char *name, const struct netscan_link *l)
+/*
+ * A macvtap's node is called after its number (drivers/net/tap.c, macvtap.c), numbers are those of a network name
+ * space, and /dev is everybody's: of two with the same number one would have the other's packets. So the number is
+ * drawn, out of reach of those that the kernel gives, until no node has it.
+ */
+#define INDEX_FIRST 0x40000000u
+#define INDEX_TRIES 16
+
+static void node_name(char *out, size_t cap, int ifindex)
 {
-	struct ifinfomsg ifi = {0};
-	auto_msg m = new_msg(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &ifi, sizeof(ifi));
+	(void)snprintf(out, cap, "tap%d", ifindex);
+}
+
+static int draw_index(const struct nettap_env *env)
+{
+	for (unsigned i = 0; i < INDEX_TRIES; i++) {
+		auto_fd fd = -1;
+		char node[24];
+		uint32_t n;
+
+		if (getrandom(&n, sizeof(n), 0) != (ssize_t)sizeof(n))
+			return -EIO;
+		n = INDEX_FIRST | (n % INDEX_FIRST);
+		node_name(node, sizeof(node), (int)n);
+		fd = openat(env->dev_fd, node, O_PATH | O_CLOEXEC);
+		if (fd < 0)
+			return errno == ENOENT ? (int)n : -errno;
+	}
+	return -EEXIST;
+}
+
+static int make_macvtap(struct nl_sock *sk, const char *name, int ifindex,
+			const struct netscan_link *l)
+{
+	struct ifinfomsg ifi = {.ifi_index = ifindex};
+	auto_msg m = nettap_msg(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &ifi, sizeof(ifi));
 	struct nlattr *info, *data;
 
 	if (!m || nla_put_string(m, IFLA_IFNAME, name) < 0)
@@ -575,7 +468,16 @@ static int make_macvtap(struct nl_sock *sk, const char *name, const struct netsc
 	(void)nla_put_u32(m, IFLA_MACVLAN_MODE, PASSTHRU);
 	nla_nest_end(m, data);
 	nla_nest_end(m, info);
-	return send_msg(sk, m);
+	return nettap_send(sk, m);
+}
+
+/* Of the interface behind an open node, which in passthru mode is the lower one's: a last look at whose it is. */
+static bool has_mac(int fd, const uint8_t mac[ETH_ALEN])
+{
+	struct ifreq ifr = {0};
+
+	return ioctl(fd, SIOCGIFHWADDR, &ifr) == 0 &&
+	       memcmp(ifr.ifr_hwaddr.sa_data, mac, ETH_ALEN) == 0;
 }
 
 static int open_macvtap(const struct nettap_env *env, const struct netscan_link *l, int ifindex,
@@ -586,7 +488,7 @@ static int open_macvtap(const struct nettap_env *env, const struct netscan_link 
 
 	if (env->queues > 1)
 		ifr.ifr_flags |= IFF_MULTI_QUEUE;
-	(void)snprintf(node, sizeof(node), "tap%d", ifindex);
+	node_name(node, sizeof(node), ifindex);
 	for (unsigned i = 0; i < env->queues; i++) {
 		int rc = 0;
 
@@ -595,6 +497,9 @@ static int open_macvtap(const struct nettap_env *env, const struct netscan_link 
 			rc = err_sys(e, -errno, "interface '%s': /dev/%s", l->name, node);
 		else if (ioctl(fds[i], TUNSETIFF, &ifr) < 0)
 			rc = err_sys(e, -errno, "interface '%s': /dev/%s", l->name, node);
+		else if (!has_mac(fds[i], l->mac))
+			rc = err_set(e, -EBUSY, "interface '%s': /dev/%s is not its macvtap",
+				     l->name, node);
 		if (rc < 0) {
 			close_all(fds, i + 1);
 			return rc;
@@ -609,28 +514,29 @@ static int plug_macvtap(const struct nettap_env *env, const struct netscan_link 
 	char name[IFNAMSIZ];
 	int rc, ifindex;
 
-	our_name(name, "mvt", l->ifindex);
-	rc = make_macvtap(env->sk, name, l);
+	nettap_name(name, "mvt", l->ifindex);
+	ifindex = draw_index(env);
+	if (ifindex < 0)
+		return err_sys(e, ifindex, "interface '%s': a number for its macvtap", l->name);
+	rc = make_macvtap(env->sk, name, ifindex, l);
 	if (rc == -EEXIST || rc == -EBUSY) {
 		/* A macvtap outlives its descriptors: one of a dead sandbox cannot be told apart. */
 		return err_set(e, -EBUSY, "interface '%s' is another microVM's already (%s)",
 			       l->name, name);
 	}
 	if (rc < 0)
-		return name_gone(l, rc, "making a macvtap", e);
-	ifindex = rc = index_of(env->sk, name);
-	if (rc > 0)
-		rc = set_owner(env->sk, ifindex, env->owner);
+		return nettap_gone(l, rc, "making a macvtap", e);
+	rc = nettap_set_owner(env->sk, ifindex, env->owner);
 	if (rc == 0)
-		rc = configure(env->sk, ifindex, 0, 0);
+		rc = nettap_configure(env->sk, ifindex, 0, 0);
 	if (rc == 0)
-		rc = set_up(env->sk, ifindex);
+		rc = nettap_set_up(env->sk, ifindex);
 	if (rc < 0)
-		rc = name_gone(l, rc, "setting up its macvtap", e);
+		rc = nettap_gone(l, rc, "setting up its macvtap", e);
 	else
 		rc = open_macvtap(env, l, ifindex, fds, e);
-	if (rc < 0 && ifindex > 0)
-		(void)!del_link(env->sk, ifindex);
+	if (rc < 0)
+		(void)!nettap_del_link(env->sk, ifindex);
 	return rc;
 }
 
@@ -646,14 +552,14 @@ int nettap_plug(const struct nettap_env *env, const struct netscan_link *l, int 
 	rc = make_tap(env, l, fds, e);
 	if (rc < 0)
 		return rc;
-	our_name(name, "tap", l->ifindex);
-	tap = rc = index_of(env->sk, name);
+	nettap_name(name, "tap", l->ifindex);
+	tap = rc = nettap_index(env->sk, name);
 	if (rc > 0)
-		rc = configure(env->sk, tap, l->mtu, 0);
+		rc = nettap_configure(env->sk, tap, l->mtu, 0);
 	if (rc == 0)
-		rc = set_owner(env->sk, tap, env->owner);
+		rc = nettap_set_owner(env->sk, tap, env->owner);
 	if (rc == 0)
-		rc = set_up(env->sk, tap);
+		rc = nettap_set_up(env->sk, tap);
 	if (rc < 0)
 		rc = set_mtu_failed(l, rc, e);
 	else
@@ -671,10 +577,10 @@ int nettap_follow(const struct nettap_env *env, const struct netscan_link *l, st
 	char name[IFNAMSIZ];
 	int rc;
 
-	our_name(name, kinds[env->model], l->ifindex);
-	rc = index_of(env->sk, name);
+	nettap_name(name, kinds[env->model], l->ifindex);
+	rc = nettap_index(env->sk, name);
 	if (rc > 0)
-		rc = configure(env->sk, rc, l->mtu, 0);
+		rc = nettap_configure(env->sk, rc, l->mtu, 0);
 	return rc < 0 ? set_mtu_failed(l, rc, e) : 0;
 }
 
@@ -683,10 +589,10 @@ static void del_named(struct nl_sock *sk, const char *kind, int ifindex)
 	char name[IFNAMSIZ];
 	int rc;
 
-	our_name(name, kind, ifindex);
-	rc = index_of(sk, name);
+	nettap_name(name, kind, ifindex);
+	rc = nettap_index(sk, name);
 	if (rc > 0)
-		(void)!del_link(sk, rc);
+		(void)!nettap_del_link(sk, rc);
 }
 
 void nettap_unplug(const struct nettap_env *env, int ifindex)
@@ -702,9 +608,9 @@ void nettap_unplug(const struct nettap_env *env, int ifindex)
 static bool is_owners(struct rtnl_link *l, const char *owner)
 {
 	const char *is = rtnl_link_get_ifalias(l);
-	char alias[ALIAS_LEN];
+	char alias[NETTAP_ALIAS_LEN];
 
-	alias_of(alias, owner);
+	nettap_alias(alias, owner);
 	return is && !strcmp(is, alias);
 }
 
@@ -717,7 +623,7 @@ static bool has_tap(struct nl_cache *links, int ifindex, const char *owner)
 	auto_link tap = NULL;
 	char name[IFNAMSIZ];
 
-	our_name(name, "tap", ifindex);
+	nettap_name(name, "tap", ifindex);
 	tap = rtnl_link_get_by_name(links, name);
 	return tap && !is_owners(tap, owner);
 }
@@ -746,7 +652,7 @@ static void sweep_link(struct nl_sock *sk, struct nl_cache *links, struct rtnl_l
 	of = belongs_to(name, "br");
 	if ((of > 0 && !has_tap(links, of, owner)) ||
 	    (belongs_to(name, "mvt") > 0 && is_owners(l, owner)))
-		(void)!del_link(sk, ifindex);
+		(void)!nettap_del_link(sk, ifindex);
 }
 
 int nettap_sweep(struct nl_sock *sk, const char *owner)
