@@ -32,7 +32,8 @@
 #include "base/log.h"
 #include "runtime/box_priv.h"
 
-#define SPARE_SLOTS 6u	/* the root, a balloon, NICs that come later */
+#define OTHER_SLOTS 3u	/* the root, a balloon, memory that is added */
+#define SPARE_SLOTS 7u	/* these, and NICs that come later */
 #define NIC_SLOTS   12u /* and for those that are there at create, up to this */
 /*
  * Engines give a container 10 seconds from SIGKILL, whoever has stopped to read: all that can follow
@@ -460,6 +461,7 @@ int box_boot(struct box *b, struct err *e)
 	    .spare_slots = SPARE_SLOTS + a->disks.cnt,
 	    .ended = machine_ended,
 	    .memory_changed = box_memory_changed,
+	    .slot_free = box_net_slot_free,
 	    .ctx = b,
 	    .vcpu_init = confine_vcpu,
 	    .before_run = confine_loop,
@@ -487,7 +489,7 @@ int box_boot(struct box *b, struct err *e)
 		rc = split_privileges(b, e);
 	if (rc == 0)
 		mc.spare_slots += MIN(box_net_count(b), NIC_SLOTS);
-	b->nics_max = mc.spare_slots - a->disks.cnt - 2; /* the root's and the balloon's */
+	b->nics_max = mc.spare_slots - a->disks.cnt - OTHER_SLOTS;
 	if (rc == 0)
 		rc = machine_new(&b->machine, &mc, b->loop, e);
 	if (rc == 0)

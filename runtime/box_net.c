@@ -72,6 +72,12 @@ static int no_room(const struct box_net *n, const char *name, struct err *e)
 		       n->b->nics_max);
 }
 
+/* A slot of one that has gone is free some time after it is counted no more. */
+static bool has_room(const struct box_net *n)
+{
+	return n->nic_cnt < n->b->nics_max && machine_has_slot(n->b->machine);
+}
+
 /* Into a slot, or outside; -ENOSPC: outside because there is no slot. */
 static int plug(struct box_net *n, struct netwatch_nic *w, struct err *e)
 {
@@ -88,7 +94,7 @@ static int plug(struct box_net *n, struct netwatch_nic *w, struct err *e)
 	memcpy(cfg.mac, w->mac, sizeof(cfg.mac));
 	(void)snprintf(name, sizeof(name), "net%d", w->ifindex);
 	nic->early = !n->open;
-	nic->crowded = n->nic_cnt == n->b->nics_max;
+	nic->crowded = !has_room(n);
 	rc = net_new(&dev, name, &cfg, e);
 	if (rc == 0 && (nic->crowded || (nic->early && n->described)))
 		nic->outside = dev;
@@ -132,20 +138,25 @@ static void unplug(struct box_net *n, struct nic *nic)
 	forget_nic(n, nic);
 }
 
-/* Returns whether one that is crowded out may get in now. */
-static bool unplug_gone(struct box_net *n)
+static void unplug_gone(struct box_net *n)
 {
-	bool crowded = false, any = false;
-
 	list_for_each_safe (pos, next, &n->nics) {
 		struct nic *nic = list_entry(pos, struct nic, node);
 
-		crowded |= nic->crowded;
-		any |= nic->gone;
 		if (nic->gone)
 			unplug(n, nic);
 	}
-	return crowded && any;
+}
+
+static struct nic *crowded_one(struct box_net *n)
+{
+	list_for_each (pos, &n->nics) {
+		struct nic *nic = list_entry(pos, struct nic, node);
+
+		if (nic->crowded)
+			return nic;
+	}
+	return NULL;
 }
 
 static bool is_in(struct json_object *doc, int ifindex)
@@ -225,6 +236,12 @@ static void settle(struct box_net *n)
 
 	if (n->awaiting || n->next || n->sending || !ready)
 		return;
+	/* There is room, or will be when a slot comes free: box_net_slot_free() goes on. */
+	if (!n->why[0] && n->nic_cnt < n->b->nics_max && crowded_one(n)) {
+		if (has_room(n))
+			look(n);
+		return;
+	}
 	/* It may have been about an interface that has gone since. Start's deadline bounds this. */
 	if (n->refused && !netwatch_is_current(n->watch)) {
 		look(n);
@@ -244,10 +261,10 @@ static void applied(struct box *b, uint64_t arg, const struct box_reply *r)
 		return;
 	n->sending = false;
 	n->refused = !r->ok;
-	if (!r->ok)
+	if (r->ok)
+		unplug_gone(n);
+	else
 		failed(n, r->text);
-	else if (unplug_gone(n) && !n->awaiting)
-		look(n);
 	send_next(n);
 	settle(n);
 }
@@ -259,15 +276,19 @@ static void let_in(struct box_net *n)
 		struct virtio_dev *dev = nic->outside;
 		struct err e = {0};
 
-		if (!dev || (nic->crowded && n->nic_cnt == n->b->nics_max))
+		if (!dev)
 			continue;
-		n->nic_cnt += nic->crowded;
-		nic->crowded = false;
+		n->nic_cnt -= !nic->crowded;
+		nic->crowded = !has_room(n);
+		if (nic->crowded)
+			continue;
+		n->nic_cnt++;
 		nic->outside = NULL;
 		nic->early = false;
 		if (machine_plug(n->b->machine, dev, &nic->slot, &e) == 0)
 			continue;
 		err_wrap(&e, "interface '%s'", nic->name);
+		(void)snprintf(n->unplugged, sizeof(n->unplugged), "%s", e.msg);
 		failed(n, e.msg);
 		forget_nic(n, nic);
 	}
@@ -352,7 +373,7 @@ static int check_room(struct box_net *n, struct json_object *doc, struct err *e)
 
 		if (!nic)
 			return err_set(e, -ENODEV, "%s", n->unplugged);
-		if (nic->crowded && n->nic_cnt == n->b->nics_max)
+		if (nic->crowded && json_object_array_length(arr) > n->b->nics_max)
 			return no_room(n, nic->name, e);
 	}
 	return 0;
@@ -466,6 +487,15 @@ void box_net_up(struct box *b)
 	box_net_begin(b);
 	b->net->open = true;
 	send_next(b->net);
+}
+
+void box_net_slot_free(void *ctx)
+{
+	struct box_net *n = ((struct box *)ctx)->net;
+
+	/* A description that is on its way brings it in as well. */
+	if (n && !n->awaiting && crowded_one(n))
+		look(n);
 }
 
 void box_net_await(struct box *b, box_net_ready_fn *ready)

@@ -93,7 +93,7 @@ struct box {
 	struct err files_err;  /* of the first one's confinement; it is there before the guest */
 
 	struct box_net *net; /* box_net.c */
-	unsigned nics_max;   /* that leave room for the disks, the root and a balloon */
+	unsigned nics_max;   /* that leave room for disks and the rest */
 	struct forwards forwards;
 
 	enum box_phase phase;
@@ -197,6 +197,7 @@ unsigned box_net_count(struct box *b);			  /* interfaces; before begin() */
 void box_net_begin(struct box *b);
 void box_net_up(struct box *b);
 void box_net_await(struct box *b, box_net_ready_fn *ready);
+void box_net_slot_free(void *ctx);			     /* the machine's: @ctx is the box */
 void box_net_question(struct box *b, struct json_object *o); /* the agent's event "dns" */
 void box_net_free(struct box *b);
 /* box_forward.c: the container runs, and connections to the name space's localhost are the guest's. */

@@ -279,7 +279,8 @@ int cmds_start(struct cli *c, int dir, const char *id, bool wait, struct err *e)
 			await_end(dir);
 		return rc;
 	}
-	if (json_flag(answer, "poststart", false))
+	/* A sandbox process of an older husk does not say. */
+	if (answer && json_flag(answer, "poststart", true))
 		rc = poststart(dir, id, e);
 	if (rc < 0) {
 		struct err ignored = {0};

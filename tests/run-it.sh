@@ -208,7 +208,7 @@ done <<<"$variants"
 wait
 # A lab that ended without a count has failed as a whole.
 for n in $(seq $labs); do
-    [ -s "$tallies/$n" ] || echo '0 passed, 1 failed, 0 skipped' >"$tallies/$n"
+    [ -s "$tallies/$n" ] || { rm -f "$tallies/$n.failed" && echo '0 passed, 1 failed, 0 skipped' >"$tallies/$n"; }
 done
 count() {
     cat "$tallies"/*[0-9] | awk '{ p += $1; f += $3; s += $5 } END { print p, f, s }'
@@ -225,6 +225,7 @@ if [ -n "$emulated" ] && [ "$failed" -gt 0 ] && [ "$failed" = ${#again[@]} ] && 
     failed=0
     for one in "${again[@]}"; do
         echo "again $(basename "$one" .sh), in a new lab"
+        rm -f "$tallies"/*
         run_one "$(variant_of "$one")" "$tallies/1" "$one" &
         wait $!
         case $(cat "$tallies/1") in

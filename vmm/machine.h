@@ -66,6 +66,8 @@ struct machine_config {
 	struct report *report; /* phase stamps; may be NULL */
 	/* The guest's memory has another size, or it has told statistics; loop; may be NULL. */
 	void (*memory_changed)(void *ctx);
+	/* The slot of a device that was unplugged is free; optional; loop thread. */
+	void (*slot_free)(void *ctx);
 };
 
 #define MACHINE_MEMORY_MIN (16ull << 20)
@@ -86,6 +88,8 @@ int machine_new(struct machine **ret, const struct machine_config *cfg, struct l
  */
 int machine_plug(struct machine *m, struct virtio_dev *dev, unsigned *ret_slot,
 		 struct err *e) MUST_CHECK;
+/* Whether machine_plug() would find an empty one now. */
+bool machine_has_slot(const struct machine *m);
 /*
  * Takes a device out of its slot and frees it, soon: its driver in the guest should have let go of it
  * (one that has not finds an empty slot). The slot can be filled again after that. Started machines.

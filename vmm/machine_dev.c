@@ -94,6 +94,8 @@ static void leave_step(struct slot *s)
 	s->down = s->used = false;
 	if (m->draining)
 		machine_drained(m);
+	else if (m->cfg.slot_free)
+		m->cfg.slot_free(m->cfg.ctx);
 }
 
 static void leave_again(struct loop_op *op, int res, unsigned flags)
@@ -165,13 +167,29 @@ static int fill_slot(struct machine *m, struct slot *s, struct virtio_dev *dev)
 	return 0;
 }
 
+/* The number of the first free slot, or *@windows if there is none. */
+static unsigned free_slot(const struct machine *m, unsigned *windows)
+{
+	unsigned n = 0;
+
+	*windows = m->started ? m->slot_cnt : MACHINE_SLOTS_MAX;
+	while (n < *windows && m->slot[n].used)
+		n++;
+	return n;
+}
+
+bool machine_has_slot(const struct machine *m)
+{
+	unsigned windows;
+
+	return free_slot(m, &windows) < windows;
+}
+
 int machine_plug(struct machine *m, struct virtio_dev *dev, unsigned *ret_slot, struct err *e)
 {
-	unsigned n = 0, windows = m->started ? m->slot_cnt : MACHINE_SLOTS_MAX;
+	unsigned windows, n = free_slot(m, &windows);
 	int rc = -ENOSPC;
 
-	while (n < windows && m->slot[n].used)
-		n++;
 	if (n < windows && !m->draining && !m->ended)
 		rc = fill_slot(m, &m->slot[n], dev);
 	if (rc < 0) {

@@ -96,6 +96,22 @@ wants many 'ls /sys/class/net; ip addr' eth12 10.9.0.12/24
 wants_not many 'ls /sys/class/net' eth20
 ask_end many
 clean many
+# One too many at create, and one less by the time of start.
+plug many eth10 10 || fail eth10
+jq '.process.args = ["sleep", "1000"]' "$TMP/many/config.json" >"$TMP/new" && mv "$TMP/new" "$TMP/many/config.json"
+h create --bundle "$TMP/many" many </dev/null >"$TMP/out" 2>&1 || fail "17 at create: $(cat "$TMP/out")"
+for ((i = 0; i < 600; i++)); do
+    [ "$(n many ip -o link | grep -c ' husk-tap')" -lt 17 ] || break
+    moment
+done
+n many ip link del eth14
+h start many || fail 'start with 16 that were 17'
+out=$(h exec many sh -c 'ls /sys/class/net; ip addr')
+for text in eth10 eth12 10.9.0.10/24 eth28; do
+    case $out in *"$text"*) ;; *) fail "no $text in: $out" ;; esac
+done
+h delete --force many
+clean many
 
 refused() { # refused SENTENCE: create fails with it, and leaves nothing
     local out
