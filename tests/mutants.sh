@@ -232,6 +232,20 @@ mutant 'a walk has sixteen names' test_p9 p9/walk_of_too_many_names \
     virtio/p9_fs.c 's/ \|\| cnt > P9_WALK_MAX\)/)/'
 mutant 'a read-only share is not written' test_p9 p9_start/readonly \
     virtio/p9.c 's/else if \(h->mutates && r->s->readonly\)/else if (0)/'
+mutant 'a saved machine is as long as it says' test_saved saved/cut_off \
+    vmm/savefile.c 's/st\.st_size < 0 \|\| \(uint64_t\)st\.st_size != end/0/'
+mutant 'a section of memory does not wrap' test_saved saved/sections_of_the_head \
+    vmm/savefile.c 's/ \|\| __builtin_add_overflow\(s->gpa, s->len, &end\)//'
+mutant 'no more sections than there is room for' test_saved saved/sections_of_the_head \
+    vmm/savefile.c 's/ \|\| f->section_cnt > SAVEFILE_SECTIONS_MAX//'
+mutant 'records are bounded' test_saved saved/records_of_the_head \
+    vmm/savefile.c 's/len > SAVEFILE_RECORDS_MAX \|\| f->ram_off != ALIGN_UP\(at \+ len, \(uint64_t\)PAGE\)/0/'
+mutant 'sections are the memory of that machine' test_saved saved/sections_of_the_machine \
+    vmm/machine_saved.c 's/rc == 0 && !sections_fit\(s\)/0/'
+mutant 'a saved shape has its length' test_saved saved/counts_of_the_shape \
+    vmm/machine_saved.c 's/!is_possible\(s\) \|\| len != sizeof\(w\)/!is_possible(s) || 0 \&\& len != sizeof(w)/'
+mutant 'a saved shape is possible' test_saved saved/shapes_that_no_machine_has \
+    vmm/machine_saved.c 's/!is_possible\(s\) \|\| //'
 mutant 'a saved path stays beneath the root' test_p9_snap p9_snap/no_path_leaves_the_share \
     virtio/p9_fs.c 's/RESOLVE_BENEATH \| RESOLVE_NO_MAGICLINKS \| RESOLVE_NO_SYMLINKS/0/'
 mutant 'a saved path leads through no link' test_p9_snap p9_snap/no_way_through_a_link \

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -26,6 +27,7 @@ static const char help[] =
     "  info                      state, memory, devices\n"
     "  stats                     counters of devices and queues, KVM's own, the guest's memory\n"
     "  pause | resume            stop and continue the guest\n"
+    "  save FILE                 pause the guest and write all of it, for 'vmm run --restore'\n"
     "  stop                      end the machine\n"
     "  memory SIZE               how much memory the guest is to have (--memory-max, --balloon)\n"
     "  balloon SIZE              how much it is to give up of what it began with (--balloon)\n"
@@ -43,6 +45,7 @@ static const struct {
     {"stats", {0}, 0},
     {"pause", {0}, 0},
     {"resume", {0}, 0},
+    {"save", {"file"}, 1},
     {"stop", {0}, 0},
     {"memory", {"size"}, 1},
     {"balloon", {"size"}, 1},
@@ -70,8 +73,47 @@ static int open_disk(const char *word, struct err *e)
 	return err_sys(e, rc, "disk '%s'", path);
 }
 
-/* The request of the words @argv (command first). *@fd: a file that goes with it, or -1. */
-static int make_request(int argc, char **argv, struct json_object **ret, int *fd, struct err *e)
+/* ---- a saved machine -----------------------------------------------------------------------------
+ *
+ * It is written beside FILE and gets its name when it is whole. Only its owner may read it: all that the guest
+ * knows is in it.
+ */
+static int make_part(const char *path, char **part, struct err *e)
+{
+	struct stat st;
+	int fd, rc;
+
+	if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
+		return err_set(e, -EEXIST, "save: '%s' is there, and not a regular file", path);
+	if (asprintf(part, "%s.XXXXXX", path) < 0) {
+		*part = NULL;
+		return err_set(e, -ENOMEM, "out of memory");
+	}
+	fd = mkostemp(*part, O_CLOEXEC);
+	if (fd >= 0)
+		return fd;
+	rc = -errno;
+	free(*part);
+	*part = NULL;
+	return err_sys(e, rc, "save: '%s'", path);
+}
+
+static void finish_part(const char *part, const char *path, struct err *e)
+{
+	if (!part)
+		return;
+	if (!e->code && rename(part, path) < 0)
+		err_sys(e, -errno, "save: '%s'", path);
+	if (e->code)
+		(void)unlink(part);
+}
+
+/*
+ * The request of the words @argv (command first). *@fd: a file that goes with it, or -1; *@part: what that one is
+ * called until all has gone well, or NULL.
+ */
+static int make_request(int argc, char **argv, struct json_object **ret, int *fd, char **part,
+			struct err *e)
 {
 	struct json_object *o;
 	size_t k = 0;
@@ -88,6 +130,10 @@ static int make_request(int argc, char **argv, struct json_object **ret, int *fd
 				       argv[i]);
 	if (!strcmp(argv[0], "add-disk")) {
 		*fd = open_disk(argv[1], e);
+		if (*fd < 0)
+			return *fd;
+	} else if (!strcmp(argv[0], "save")) {
+		*fd = make_part(argv[1], part, e);
 		if (*fd < 0)
 			return *fd;
 	}
@@ -220,6 +266,7 @@ int cmd_ctl(int argc, char **argv)
 	struct json_object *req = NULL, *result = NULL;
 	auto_fd sock = -1;
 	auto_fd fd = -1;
+	auto_free char *part = NULL;
 	struct err e = {0};
 	bool json = false;
 	int c, status = 2;
@@ -239,11 +286,13 @@ int cmd_ctl(int argc, char **argv)
 			"vmm: ctl: a machine and a command are needed; see 'vmm ctl --help'\n");
 		return 2;
 	}
-	if (make_request(argc - optind - 1, argv + optind + 1, &req, &fd, &e) == 0) {
+	if (make_request(argc - optind - 1, argv + optind + 1, &req, &fd, &part, &e) == 0) {
 		status = 1;
 		sock = dial(argv[optind], &e);
 		result = sock < 0 ? NULL : exchange(sock, req, fd, &e);
 	}
+	/* The file's name is the second word, behind the command. */
+	finish_part(part, part ? argv[optind + 2] : NULL, &e);
 	if (e.code)
 		fprintf(stderr, "vmm: ctl: %s\n", e.msg);
 	else if (json)

@@ -14,6 +14,7 @@ static const struct option options[] = {
     {"kernel", required_argument, NULL, RUN_OPT_KERNEL},
     {"initrd", required_argument, NULL, RUN_OPT_INITRD},
     {"append", required_argument, NULL, RUN_OPT_APPEND},
+    {"restore", required_argument, NULL, RUN_OPT_RESTORE},
     {"cpus", required_argument, NULL, RUN_OPT_CPUS},
     {"memory", required_argument, NULL, RUN_OPT_MEMORY},
     {"memory-max", required_argument, NULL, RUN_OPT_MEMORY_MAX},
@@ -35,7 +36,7 @@ static const struct option options[] = {
 };
 
 static const char help[] =
-    "usage: vmm run -k FILE [options]\n\n"
+    "usage: vmm run -k FILE | --restore FILE [options]\n\n"
     "  -k, --kernel FILE                ELF vmlinux (64-bit entry or PVH) or bzImage\n"
     "  -i, --initrd FILE                initial RAM file system\n"
     "  -a, --append STRING              more words for the kernel command line\n"
@@ -52,6 +53,8 @@ static const char help[] =
     "      --net passt[=SOCKET]         a network card without privileges\n"
     "      --console stdio|none|file=PATH   where hvc0 goes (stdio)\n"
     "      --serial                     a 16550A serial port (ttyS0) on stdio\n"
+    "      --restore FILE               go on from what 'vmm ctl save' wrote; devices as they "
+    "were\n"
     "      --control PATH|NAME          a socket for 'vmm ctl'\n"
     "      --boot-report[=json]         phases of the boot and exit counts on stderr\n"
     "      --config FILE                a JSON object with these options as keys\n"
@@ -103,7 +106,7 @@ static int parse(struct run_config *cfg, int argc, char **argv, enum pass pass, 
 
 int cmd_run(int argc, char **argv)
 {
-	struct run_config cfg = {.cpus = 1, .memory = 256ull << 20, .append = ""};
+	struct run_config cfg = {0};
 	static char program[] = "vmm: run";
 	struct report report = {0};
 	struct err e = {0};
@@ -119,6 +122,7 @@ int cmd_run(int argc, char **argv)
 		fputs(help, stdout);
 		return 0;
 	}
+	run_defaults(&cfg);
 	if (rc == 0)
 		rc = run_check(&cfg, &e);
 	if (rc < 0) {

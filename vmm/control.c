@@ -219,6 +219,11 @@ int control_take_fd(struct control_client *cl)
 	return fd_take(&cl->got_fd);
 }
 
+int control_peek_fd(const struct control_client *cl)
+{
+	return cl->got_fd;
+}
+
 static void waited(struct loop_op *op, int res, unsigned flags)
 {
 	struct control_client *cl = container_of(op, struct control_client, timer.op);

@@ -50,6 +50,8 @@ void control_answer(struct control_client *cl, struct json_object *result, const
 const struct control_config *control_of(const struct control_client *cl);
 /* The file that came with the request, or -1; the caller's from then on. */
 int control_take_fd(struct control_client *cl);
+/* The same, but it stays the client's until control_answer(). */
+int control_peek_fd(const struct control_client *cl);
 /* @fn comes when the guest's memory has changed, or after @ns at the latest. */
 void control_await_memory(struct control_client *cl, uint64_t ns,
 			  void (*fn)(struct control_client *cl));

@@ -226,6 +226,14 @@ static void paused(void *ctx, int rc)
 	control_answer(ctx, NULL, &e);
 }
 
+static void pause_refused(struct err *e, int rc)
+{
+	if (rc == -EBUSY)
+		err_set(e, rc, "pause: another one is on its way");
+	else
+		err_sys(e, rc, "pause");
+}
+
 static void do_pause(struct control_client *cl, struct json_object *req)
 {
 	struct err e = {0};
@@ -234,10 +242,7 @@ static void do_pause(struct control_client *cl, struct json_object *req)
 	(void)req;
 	if (rc == 0)
 		return;
-	if (rc == -EBUSY)
-		err_set(&e, rc, "pause: another one is on its way");
-	else
-		err_sys(&e, rc, "pause");
+	pause_refused(&e, rc);
 	control_answer(cl, NULL, &e);
 }
 
@@ -251,6 +256,64 @@ static void do_resume(struct control_client *cl, struct json_object *req)
 	else
 		err_set(&e, -EINVAL, "resume: the guest is not paused");
 	control_answer(cl, NULL, &e);
+}
+
+/* ---- saving --------------------------------------------------------------------------------------
+ */
+static void saved(void *ctx, const struct err *e)
+{
+	struct control_client *cl = ctx;
+	struct json_object *o = json_object_new_object();
+	struct stat st;
+
+	if (!e->code && fstat(control_peek_fd(cl), &st) == 0)
+		add_u64(o, "bytes", (uint64_t)st.st_size);
+	control_answer(cl, o, e);
+}
+
+/* The guest ran when the request came, and does again when nothing came of it. */
+static void saved_or_resume(void *ctx, const struct err *e)
+{
+	if (e->code)
+		machine_resume(control_of(ctx)->machine);
+	saved(ctx, e);
+}
+
+static void paused_to_save(void *ctx, int rc)
+{
+	struct control_client *cl = ctx;
+	struct machine *m = control_of(cl)->machine;
+	struct err e = {0};
+
+	if (rc < 0) {
+		paused(ctx, rc);
+	} else if (machine_save(m, control_peek_fd(cl), saved_or_resume, cl, &e) < 0) {
+		machine_resume(m);
+		control_answer(cl, NULL, &e);
+	}
+}
+
+static void do_save(struct control_client *cl, struct json_object *req)
+{
+	struct machine *m = control_of(cl)->machine;
+	int fd = control_peek_fd(cl), flags = fd < 0 ? -1 : fcntl(fd, F_GETFL), rc = 0;
+	struct err e = {0};
+	struct stat st;
+
+	(void)req;
+	if (flags < 0)
+		err_set(&e, -EINVAL, "save: no open file came with the request");
+	else if ((flags & O_PATH) || (flags & O_ACCMODE) == O_RDONLY || (flags & O_APPEND) ||
+		 fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size)
+		err_set(&e, -EINVAL, "save: not an empty regular file that is open for writing");
+	else if (machine_is_paused(m))
+		rc = machine_save(m, fd, saved, cl, &e);
+	else
+		rc = machine_pause(m, PAUSE_NS, paused_to_save, cl);
+	if (rc < 0 && !e.code)
+		pause_refused(&e, rc);
+	if (e.code)
+		control_answer(cl, NULL, &e);
 }
 
 static void do_stop(struct control_client *cl, struct json_object *req)
@@ -395,11 +458,14 @@ static void do_link(struct control_client *cl, struct json_object *req)
 static const struct {
 	const char *name;
 	void (*fn)(struct control_client *cl, struct json_object *req);
+	bool in_save; /* is answered while the machine is being saved */
 } commands[] = {
-    {"info", do_info},	     {"stats", do_stats},	{"pause", do_pause},
-    {"resume", do_resume},   {"stop", do_stop},		{"memory", do_memory},
-    {"balloon", do_balloon}, {"add-disk", do_add_disk}, {"resize-disk", do_resize_disk},
-    {"link", do_link},
+    {"info", do_info, true},	      {"stats", do_stats, true},
+    {"pause", do_pause, false},	      {"resume", do_resume, false},
+    {"save", do_save, false},	      {"stop", do_stop, true},
+    {"memory", do_memory, false},     {"balloon", do_balloon, false},
+    {"add-disk", do_add_disk, false}, {"resize-disk", do_resize_disk, false},
+    {"link", do_link, false},
 };
 
 void control_do(struct control_client *cl, struct json_object *req)
@@ -408,10 +474,13 @@ void control_do(struct control_client *cl, struct json_object *req)
 	struct err e = {0};
 
 	for (size_t i = 0; name && i < ARRAY_LEN(commands); i++) {
-		if (!strcmp(commands[i].name, name)) {
+		if (strcmp(commands[i].name, name) != 0)
+			continue;
+		if (commands[i].in_save || !machine_is_saving(control_of(cl)->machine)) {
 			commands[i].fn(cl, req);
 			return;
 		}
+		err_set(&e, -EBUSY, "%s: the machine is being saved", name);
 	}
 	err_set(&e, -EINVAL, "unknown command '%.64s'", name ? name : "");
 	control_answer(cl, NULL, &e);

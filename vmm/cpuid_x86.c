@@ -4,7 +4,10 @@
  */
 #include "vmm/cpuid_x86.h"
 
+#include <linux/kvm_para.h>
 #include <string.h>
+
+#include "base/compiler.h"
 
 #define L1_ECX_MONITOR	    (1u << 3)
 #define L1_ECX_X2APIC	    (1u << 21)
@@ -77,6 +80,42 @@ int cpuid_query(struct cpuid *c, const struct vm *vm, struct err *e)
 	rc = kvm_call_int(vm->kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_TSC_DEADLINE_TIMER);
 	cpuid_model(c, rc > 0);
 	return 0;
+}
+
+/* The leaves whose registers are sets of features: Intel SDM 2A, AMD APM 3, Linux' kvm/cpuid.rst. */
+static const struct {
+	uint32_t fn, idx;
+	bool eax, ebx, ecx, edx;
+} features[] = {
+    {1, 0, false, false, true, true},		{7, 0, false, true, true, true},
+    {7, 1, true, false, false, false},		{0xd, 0, true, false, false, false},
+    {0xd, 1, true, false, false, false},	{KVM_CPUID_FEATURES, 0, true, false, false, false},
+    {0x80000001, 0, false, false, true, true},	{0x80000007, 0, false, false, false, true},
+    {0x80000008, 0, false, true, false, false},
+};
+/* Of leaf 1: set by the guest itself, or by how many vCPUs there are. */
+#define L1_ECX_OSXSAVE (1u << 27)
+
+bool cpuid_covers(struct cpuid *host, struct cpuid *was, uint32_t *leaf)
+{
+	static const struct kvm_cpuid_entry2 none;
+
+	for (size_t i = 0; i < ARRAY_LEN(features); i++) {
+		const struct kvm_cpuid_entry2 *w = find(was, features[i].fn, features[i].idx);
+		const struct kvm_cpuid_entry2 *h = find(host, features[i].fn, features[i].idx);
+		bool one = features[i].fn == 1;
+
+		if (!w)
+			continue;
+		h = h ? h : &none;
+		*leaf = features[i].fn;
+		if ((features[i].eax && (w->eax & ~h->eax)) ||
+		    (features[i].ebx && (w->ebx & ~h->ebx)) ||
+		    (features[i].ecx && (w->ecx & ~h->ecx & ~(one ? L1_ECX_OSXSAVE : 0))) ||
+		    (features[i].edx && (w->edx & ~h->edx & ~(one ? L1_EDX_HTT : 0))))
+			return false;
+	}
+	return true;
 }
 
 /* Bits needed to number @n things. */

@@ -7,6 +7,7 @@
 #define HUSK_VMM_CPUID_X86_H
 
 #include <linux/kvm.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include "base/err.h"
@@ -27,6 +28,11 @@ _Static_assert(offsetof(struct cpuid, nent) == offsetof(struct kvm_cpuid2, nent)
 int cpuid_query(struct cpuid *c, const struct vm *vm, struct err *e) MUST_CHECK;
 /* Pure part of the above: removes what this machine does not have, adds the topology leaves. */
 void cpuid_model(struct cpuid *c, bool tsc_deadline);
+/*
+ * Does @host have what a guest has been told by @was? Only features count, which programs look for once and
+ * use from then on. Else *@leaf is one where something is missing.
+ */
+bool cpuid_covers(struct cpuid *host, struct cpuid *was, uint32_t *leaf) MUST_CHECK;
 /* Makes @c that of vCPU @index of @cpus. */
 void cpuid_for_vcpu(struct cpuid *c, unsigned index, unsigned cpus);
 

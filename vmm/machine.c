@@ -138,6 +138,7 @@ int machine_new(struct machine **ret, const struct machine_config *cfg, struct l
 	machine_init_slots(m);
 	halt_init(&m->halt, m->vcpu, &m->shared);
 	pause_init(&m->pause, m->vcpu, &m->shared, loop);
+	machine_save_init(m);
 	rc = make(m, cfg, e);
 	if (rc < 0) {
 		machine_free(m);
@@ -293,10 +294,13 @@ static void vcpu_park(void *ctx, struct vcpu *v)
 	pause_park(&m->pause, v);
 }
 
+/* @regs: NULL = they come from a file. */
 static int make_vcpus(struct machine *m, const struct boot_regs *regs, struct err *e)
 {
 	int rc = cpuid_query(&m->cpuid, &m->vm, e);
 
+	if (rc == 0 && m->cfg.saved)
+		rc = machine_load_cpuid(m, e);
 	m->shared.vm = &m->vm;
 	m->shared.pio = &m->pio;
 	m->shared.mmio = &m->mmio;
@@ -389,10 +393,12 @@ int machine_start(struct machine *m, struct err *e)
 	rc = machine_add_slots(m, e);
 	if (rc == 0)
 		rc = machine_load_await(m, e);
-	if (rc == 0)
+	if (rc == 0 && !m->cfg.saved)
 		rc = prepare_boot(m, &regs, e);
 	if (rc == 0)
-		rc = make_vcpus(m, &regs, e);
+		rc = make_vcpus(m, m->cfg.saved ? NULL : &regs, e);
+	if (rc == 0 && m->cfg.saved)
+		rc = machine_load_state(m, e);
 	if (rc < 0)
 		return rc;
 	rc = vcpu_setup_signal();
@@ -414,6 +420,8 @@ int machine_start(struct machine *m, struct err *e)
 	if (m->hw == MACHINE_HW_MPTABLE)
 		halt_start(&m->halt, m->loop);
 	machine_arm_slots(m);
+	if (m->cfg.saved)
+		machine_restored(m);
 	return 0;
 }
 
@@ -425,8 +433,10 @@ int machine_pause(struct machine *m, uint64_t timeout_ns, void (*done)(void *ctx
 
 void machine_resume(struct machine *m)
 {
-	if (m->started)
-		pause_end(&m->pause);
+	if (!m->started || machine_is_saving(m))
+		return;
+	machine_save_thaw(m);
+	pause_end(&m->pause);
 }
 
 bool machine_is_paused(const struct machine *m)
@@ -446,8 +456,9 @@ void machine_end(struct machine *m, enum machine_end why, int status, const char
 		m->why = why;
 		m->status = status;
 		if (msg)
-			(void)snprintf(m->msg, sizeof(m->msg), "kernel '%.200s': %s",
-				       m->kernel_name, msg);
+			(void)snprintf(m->msg, sizeof(m->msg), "%s '%.200s': %s",
+				       m->cfg.saved ? "saved machine" : "kernel", m->kernel_name,
+				       msg);
 	}
 	(void)pthread_mutex_unlock(&m->end_lock);
 	if (!first)
@@ -495,16 +506,16 @@ static void on_left(struct loop_work *w)
 	halt_stop(&m->halt);
 	m->draining++;
 	pause_stop(&m->pause);
+	m->draining++;
+	machine_save_stop(m);
 	machine_drained(m);
 }
 
-/* False: the loop is broken, and the kernel may still write into what the machine has. */
-static bool stop_and_wait(struct machine *m)
+/* Turns the loop until ended(). False: it is broken, and the kernel may still write into what the machine has. */
+static bool await_end(struct machine *m)
 {
 	int rc = 0;
 
-	m->cfg.ended = NULL;
-	machine_stop(m);
 	while (!m->ended && rc == 0)
 		rc = loop_step(m->loop, true);
 	if (rc < 0)
@@ -512,9 +523,28 @@ static bool stop_and_wait(struct machine *m)
 	return rc == 0;
 }
 
+/* Devices of a file run before the guest does: when it comes to no start, they have to be stopped. */
+static bool shut_loaded(struct machine *m)
+{
+	if (m->started)
+		return true;
+	m->cfg.ended = NULL;
+	m->draining = 1;
+	machine_drain_slots(m);
+	machine_drained(m);
+	return await_end(m);
+}
+
+static bool stop_and_wait(struct machine *m)
+{
+	m->cfg.ended = NULL;
+	machine_stop(m);
+	return await_end(m);
+}
+
 void machine_free(struct machine *m)
 {
-	if (!m || (m->started && !m->ended && !stop_and_wait(m)))
+	if (!m || (m->started && !m->ended && !stop_and_wait(m)) || (m->loaded && !shut_loaded(m)))
 		return;
 	machine_load_end(m);
 	loop_unpost(m->loop, &m->end_work); /* of a start that failed half-way */

@@ -21,6 +21,7 @@
 #include "vmm/report.h"
 
 struct machine;
+struct machine_saved;
 
 enum machine_hw { MACHINE_HW_AUTO, MACHINE_HW_FDT, MACHINE_HW_MPTABLE };
 
@@ -64,6 +65,11 @@ struct machine_config {
 	int (*before_run)(void *ctx, struct err *e);
 	bool kvm_stats;	       /* machine_kvm_stats() will be asked for */
 	struct report *report; /* phase stamps; may be NULL */
+	/*
+	 * Goes on from a file: machine_saved_config(). There is no kernel then, and the devices that are
+	 * plugged have to be those that it was saved with. Stays the caller's until machine_free().
+	 */
+	const struct machine_saved *saved;
 	/* The guest's memory has another size, or it has told statistics; loop; may be NULL. */
 	void (*memory_changed)(void *ctx);
 	/* The slot of a device that was unplugged is free; optional; loop thread. */
@@ -156,6 +162,23 @@ int machine_pause(struct machine *m, uint64_t timeout_ns, void (*done)(void *ctx
 /* The guest goes on, now. One that is not paused: nothing happens. */
 void machine_resume(struct machine *m);
 bool machine_is_paused(const struct machine *m);
+
+/*
+ * Writes a paused machine to @fd, which is empty and stays the caller's, to be made again by machine_config.saved.
+ * Returns 0, and done() comes once, on the loop and not from inside, with code 0 or a sentence; or an error at
+ * once. The guest stays paused; machine_resume() is of no effect until done(), and may follow then, as may
+ * another save. What lies in files (disks, shares, persistent memory) is not written: the machine that
+ * goes on finds them as they are then.
+ */
+int machine_save(struct machine *m, int fd, void (*done)(void *ctx, const struct err *e), void *ctx,
+		 struct err *e) MUST_CHECK;
+bool machine_is_saving(const struct machine *m);
+
+/* Opens what machine_save() has written, and checks its form. machine_saved_free() is due; NULL is fine. */
+int machine_saved_open(struct machine_saved **ret, const char *path, struct err *e) MUST_CHECK;
+void machine_saved_free(struct machine_saved *s);
+/* What a machine has to have to go on from @s: processors, memory, description, no kernel. */
+void machine_saved_config(const struct machine_saved *s, struct machine_config *cfg);
 
 /* Asks the machine to end; ended(MACHINE_STOPPED) follows on the loop. */
 void machine_stop(struct machine *m);

@@ -78,7 +78,11 @@ static int load_initrd(struct machine *m, struct err *e)
 static int load(struct machine *m, struct err *e)
 {
 	struct image_src src;
-	int rc = image_open(&src, m->load.kernel_fd, m->kernel_name, e);
+	int rc;
+
+	if (m->cfg.saved)
+		return machine_load_ram(m, e);
+	rc = image_open(&src, m->load.kernel_fd, m->kernel_name, e);
 
 	if (rc < 0)
 		return err_wrap(e, "kernel");
@@ -115,7 +119,7 @@ int machine_load_begin(struct machine *m, struct err *e)
 
 	l->kernel_fd = dup_fd(m->cfg.kernel_fd);
 	l->initrd_fd = dup_fd(m->cfg.initrd_fd);
-	if (l->kernel_fd < 0)
+	if (l->kernel_fd < 0 && !m->cfg.saved)
 		return err_sys(e, l->kernel_fd, "kernel '%s'", m->kernel_name);
 	if (m->cfg.initrd_fd >= 0) {
 		if (l->initrd_fd < 0)
@@ -124,7 +128,7 @@ int machine_load_begin(struct machine *m, struct err *e)
 		if (!l->initrd_name)
 			return err_set(e, -ENOMEM, "out of memory");
 	}
-	if (is_small(l->kernel_fd) && is_small(l->initrd_fd)) {
+	if (!m->cfg.saved && is_small(l->kernel_fd) && is_small(l->initrd_fd)) {
 		(void)load_main(m);
 		return 0;
 	}

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The inside of a machine, shared by machine.c (life), machine_dev.c (slots, windows),
- * machine_load.c (memory, kernel), machine_mem.c (memory that comes and goes) and machine_regs.c
- * (registers).
+ * machine_load.c (memory, kernel), machine_mem.c (memory that comes and goes), machine_regs.c
+ * (registers), machine_save.c and machine_restore.c.
  */
 #ifndef HUSK_VMM_MACHINE_PRIV_H
 #define HUSK_VMM_MACHINE_PRIV_H
@@ -16,6 +16,7 @@
 #include "vmm/hw.h"
 #include "vmm/ioapic.h"
 #include "vmm/machine.h"
+#include "vmm/machine_save.h"
 #include "vmm/mem.h"
 #include "vmm/pause.h"
 #include "vmm/serial.h"
@@ -92,6 +93,8 @@ struct machine {
 	struct watch watch;
 	struct halt halt; /* in use without a power-off register */
 	struct pause pause;
+	struct machine_save save;
+	bool loaded;	   /* of a file: devices may run, though nothing was started */
 	unsigned draining; /* what still has to come back before ended() */
 	bool ended;
 };

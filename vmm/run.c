@@ -42,9 +42,10 @@
 #define PIPE_ROOM 4096u
 
 struct run {
-	const struct run_config *cfg;
+	struct run_config *cfg;
 	struct report *report;
 	struct loop *loop;
+	struct machine_saved *saved;
 	struct machine *machine;
 	struct virtio_dev *console;
 	struct control *control;
@@ -531,7 +532,7 @@ static int make_append(const struct run *r, char **ret, struct err *e)
 		     cfg->serial && cfg->console != RUN_CONSOLE_NONE ? " " : "",
 		     cfg->console != RUN_CONSOLE_NONE ? "console=hvc0" : "", root, "") < 0)
 		return err_set(e, -ENOMEM, "out of memory");
-	if (cfg->append[0]) {
+	if (cfg->append && cfg->append[0]) {
 		char *all;
 
 		if (asprintf(&all, "%s%s%s", *ret, **ret ? " " : "", cfg->append) < 0)
@@ -554,13 +555,61 @@ static int add_control(struct run *r, struct err *e)
 	return control_new(&r->control, r->cfg->control, &cc, e);
 }
 
+/* A machine that begins: its kernel, and what that is told. What is opened stays the caller's. */
+static int open_kernel(const struct run *r, struct machine_config *mc, int *kernel, int *initrd,
+		       char **append, struct err *e)
+{
+	const struct run_config *cfg = r->cfg;
+	int rc;
+
+	*kernel = run_open("kernel", cfg->kernel, O_RDONLY, e);
+	if (*kernel < 0)
+		return *kernel;
+	if (cfg->initrd) {
+		*initrd = run_open("initrd", cfg->initrd, O_RDONLY, e);
+		if (*initrd < 0)
+			return *initrd;
+	}
+	rc = make_append(r, append, e);
+	if (rc < 0)
+		return rc;
+	mc->kernel_fd = *kernel;
+	mc->initrd_fd = *initrd;
+	mc->cmdline = *append;
+	return 0;
+}
+
+/* One that goes on: what it has is in the file. What the options say is compared by the machine. */
+static int open_saved(struct run *r, struct machine_config *mc, struct err *e)
+{
+	struct run_config *cfg = r->cfg;
+	int rc = machine_saved_open(&r->saved, cfg->restore, e);
+
+	if (rc < 0)
+		return rc;
+	machine_saved_config(r->saved, mc);
+	if (!cfg->cpus)
+		cfg->cpus = mc->cpus;
+	if (!cfg->memory)
+		cfg->memory = mc->memory;
+	if (cfg->cpus != mc->cpus)
+		return err_set(e, -EINVAL, "--cpus: '%s' was saved with %u CPUs, not %u",
+			       cfg->restore, mc->cpus, cfg->cpus);
+	if (cfg->memory != mc->memory)
+		return err_set(e, -EINVAL, "--memory: '%s' was saved with %llu MiB, not %llu",
+			       cfg->restore, (unsigned long long)(mc->memory >> 20),
+			       (unsigned long long)(cfg->memory >> 20));
+	return 0;
+}
+
 static int make_machine(struct run *r, struct err *e)
 {
 	const struct run_config *cfg = r->cfg;
-	auto_fd kernel = run_open("kernel", cfg->kernel, O_RDONLY, e);
+	auto_fd kernel = -1;
 	auto_fd initrd = -1;
 	auto_free char *append = NULL;
 	struct machine_config mc = {.kernel_name = cfg->kernel,
+				    .kernel_fd = -1,
 				    .initrd_fd = -1,
 				    .initrd_name = cfg->initrd,
 				    .cpus = cfg->cpus,
@@ -574,21 +623,11 @@ static int make_machine(struct run *r, struct err *e)
 				    .memory_changed = memory_changed,
 				    .ctx = r,
 				    .report = r->report};
-	int rc;
+	int rc = cfg->restore ? open_saved(r, &mc, e)
+			      : open_kernel(r, &mc, &kernel, &initrd, &append, e);
 
-	if (kernel < 0)
-		return kernel;
-	if (cfg->initrd) {
-		initrd = run_open("initrd", cfg->initrd, O_RDONLY, e);
-		if (initrd < 0)
-			return initrd;
-	}
-	rc = make_append(r, &append, e);
 	if (rc < 0)
 		return rc;
-	mc.kernel_fd = kernel;
-	mc.initrd_fd = initrd;
-	mc.cmdline = append;
 	report_stamp(r->report, PHASE_CONFIG);
 	rc = machine_new(&r->machine, &mc, r->loop, e);
 	if (rc == 0)
@@ -602,7 +641,7 @@ static int make_machine(struct run *r, struct err *e)
 	return rc == 0 ? machine_start(r->machine, e) : rc;
 }
 
-static struct run *run_new(const struct run_config *cfg, struct report *report)
+static struct run *run_new(struct run_config *cfg, struct report *report)
 {
 	struct run *r = calloc(1, sizeof(*r));
 
@@ -652,7 +691,7 @@ static void use_name(const char *name)
 	log_setup(&log);
 }
 
-int run_machine(const struct run_config *cfg, struct report *report)
+int run_machine(struct run_config *cfg, struct report *report)
 {
 	struct run *r = run_new(cfg, report);
 	struct err e = {0};
@@ -683,6 +722,7 @@ int run_machine(const struct run_config *cfg, struct report *report)
 	r->closing = true; /* what is still under way comes back cancelled */
 	control_close(r->control);
 	machine_free(r->machine);
+	machine_saved_free(r->saved);
 	loop_free(r->loop);
 	control_free(r->control);
 	out_flush(r);

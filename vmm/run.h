@@ -21,6 +21,8 @@ enum run_report { RUN_REPORT_NONE, RUN_REPORT_TEXT, RUN_REPORT_JSON };
 #define RUN_PARTS_MAX	   128u
 #define RUN_MTU_MIN	   68u /* virtio 1.2, 5.1.4 */
 
+#define RUN_MEMORY	   (256ull << 20)
+
 struct json_object;
 
 struct run_pmem {
@@ -31,6 +33,7 @@ struct run_pmem {
 struct run_disk {
 	const char *path, *serial;
 	bool readonly, direct;
+	bool spare; /* one of --spare-disk that has its image: for a saved machine */
 };
 struct run_share {
 	const char *path, *tag;
@@ -48,8 +51,9 @@ struct run_net {
 /* Strings point into argv or the caller's own memory. */
 struct run_config {
 	const char *kernel, *initrd, *append;
-	unsigned cpus;
-	uint64_t memory;
+	const char *restore; /* a saved machine's file, in place of a kernel */
+	unsigned cpus;	     /* 0 = 1, or as it was saved */
+	uint64_t memory;     /* 0 = RUN_MEMORY, or as it was saved */
 	uint64_t memory_max; /* 0 = what it begins with */
 	bool balloon;
 	unsigned spare_disks;
@@ -68,7 +72,10 @@ struct run_config {
 	struct json_object *kept; /* a configuration file's strings are in it; NULL = none */
 };
 
-/* Runs it to its end. Returns the exit status of the process; messages have been printed. */
-int run_machine(const struct run_config *cfg, struct report *report);
+/*
+ * Runs it to its end. Returns the exit status of the process; messages have been printed. What @cfg leaves open is
+ * filled in from the saved machine.
+ */
+int run_machine(struct run_config *cfg, struct report *report);
 
 #endif

@@ -141,6 +141,8 @@ static int parse_disk(struct run_config *cfg, char *s)
 			d->readonly = true;
 		else if (!d->direct && take_flag(&rest, "direct"))
 			d->direct = true;
+		else if (!d->spare && take_flag(&rest, "spare"))
+			d->spare = true;
 		else
 			return -EINVAL;
 	}
@@ -242,7 +244,8 @@ static int set_list(struct run_config *cfg, enum run_opt opt, char *arg, struct 
 
 	switch (opt) {
 	case RUN_OPT_DISK:
-		name = "--disk", takes = "FILE[,ro][,direct][,serial=WORD]", cnt = cfg->disk_cnt;
+		name = "--disk", takes = "FILE[,ro][,direct][,spare][,serial=WORD]",
+		cnt = cfg->disk_cnt;
 		break;
 	case RUN_OPT_SHARE:
 		name = "--share", takes = "DIR,tag=TAG[,ro]", cnt = cfg->share_cnt;
@@ -282,6 +285,9 @@ int run_set(struct run_config *cfg, enum run_opt opt, char *arg, struct err *e)
 		return 0;
 	case RUN_OPT_APPEND:
 		cfg->append = arg;
+		return 0;
+	case RUN_OPT_RESTORE:
+		cfg->restore = arg;
 		return 0;
 	case RUN_OPT_NAME:
 		cfg->name = arg;
@@ -337,12 +343,38 @@ int run_set(struct run_config *cfg, enum run_opt opt, char *arg, struct err *e)
 	return err_set(e, -EINVAL, "unknown option");
 }
 
+void run_defaults(struct run_config *cfg)
+{
+	if (cfg->restore)
+		return;
+	if (!cfg->cpus)
+		cfg->cpus = 1;
+	if (!cfg->memory)
+		cfg->memory = RUN_MEMORY;
+}
+
+static int check_start(const struct run_config *cfg, struct err *e)
+{
+	const char *with = cfg->kernel	 ? "--kernel"
+			   : cfg->initrd ? "--initrd"
+			   : cfg->append ? "--append"
+			   : cfg->hw	 ? "--hw"
+					 : NULL;
+
+	if (!cfg->kernel && !cfg->restore)
+		return err_set(e, -EINVAL, "no kernel given; see 'vmm run --help'");
+	if (cfg->restore && with)
+		return err_set(e, -EINVAL,
+			       "%s: a machine that goes on with --restore has it already", with);
+	return 0;
+}
+
 int run_check(const struct run_config *cfg, struct err *e)
 {
 	unsigned roots = 0;
 
-	if (!cfg->kernel)
-		return err_set(e, -EINVAL, "no kernel given; see 'vmm run --help'");
+	if (check_start(cfg, e) < 0)
+		return e->code;
 	if (cfg->memory_max && cfg->memory_max <= cfg->memory)
 		return err_set(e, -EINVAL,
 			       "--memory-max: %llu MiB are not more than the %llu of --memory",

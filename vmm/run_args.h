@@ -33,6 +33,7 @@ enum run_opt {
 	RUN_OPT_BALLOON,
 	RUN_OPT_SPARE_DISK,
 	RUN_OPT_CONTROL,
+	RUN_OPT_RESTORE,
 	RUN_OPT_NAME, /* stays the last one */
 };
 
@@ -48,6 +49,8 @@ int run_parse_config(struct run_config *cfg, const char *text, size_t len,
 /* Frees what the file's values are in; @cfg is not used any more. */
 void run_forget_config(struct run_config *cfg);
 
+/* What nobody has said, once everything has been read. */
+void run_defaults(struct run_config *cfg);
 /* What cannot work together, once everything is known. */
 int run_check(const struct run_config *cfg, struct err *e) MUST_CHECK;
 

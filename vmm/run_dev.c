@@ -29,14 +29,22 @@ static int add_disk(struct machine *m, const struct run_disk *d, unsigned cpus, 
 	    .readonly = d->readonly, .serial = d->serial, .queues = MIN(cpus, BLK_QUEUES_MAX)};
 	struct virtio_dev *dev;
 	char name[16];
-	int rc;
+	int fd, rc;
 
-	cfg.fd = run_open("disk", d->path,
-			  (d->readonly ? O_RDONLY : O_RDWR) | (d->direct ? O_DIRECT : 0), e);
-	if (cfg.fd < 0)
-		return cfg.fd;
+	fd = run_open("disk", d->path,
+		      (d->readonly ? O_RDONLY : O_RDWR) | (d->direct ? O_DIRECT : 0), e);
+	if (fd < 0)
+		return fd;
+	cfg.fd = d->spare ? -1 : fd;
 	(void)snprintf(name, sizeof(name), "blk%u", n);
 	rc = blk_new(&dev, name, &cfg, e);
+	if (rc < 0 && d->spare)
+		fd_close(&fd);
+	if (rc == 0 && d->spare) {
+		rc = blk_attach(dev, fd, d->readonly, e);
+		if (rc < 0)
+			virtio_free(dev);
+	}
 	if (rc < 0)
 		return err_wrap(e, "disk '%s'", d->path);
 	return machine_plug(m, dev, NULL, e);

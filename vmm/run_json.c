@@ -30,6 +30,7 @@ static const struct key keys[] = {
     {"kernel", json_type_string, RUN_OPT_KERNEL, false},
     {"initrd", json_type_string, RUN_OPT_INITRD, false},
     {"append", json_type_string, RUN_OPT_APPEND, false},
+    {"restore", json_type_string, RUN_OPT_RESTORE, false},
     {"cpus", json_type_int, RUN_OPT_CPUS, false},
     {"memory", json_type_string, RUN_OPT_MEMORY, false},
     {"memory-max", json_type_string, RUN_OPT_MEMORY_MAX, false},
@@ -167,6 +168,7 @@ static int add_item(struct run_config *cfg, enum run_opt opt, struct json_object
 	const struct member disk[] = {{.name = "file", .str = &d.path, .required = true},
 				      {.name = "ro", .flag = &d.readonly},
 				      {.name = "direct", .flag = &d.direct},
+				      {.name = "spare", .flag = &d.spare},
 				      {.name = "serial", .str = &d.serial},
 				      {0}};
 	const struct member share[] = {{.name = "dir", .str = &s.path, .required = true},

@@ -78,7 +78,7 @@ int vcpu_new(struct vcpu *v, struct vcpu_shared *sh, unsigned index, struct cpui
 	if (rc < 0)
 		return err_sys(e, rc, "KVM refuses the CPUID of vCPU %u", index);
 	rc = set_msrs(v);
-	if (rc == 0 && index == 0)
+	if (rc == 0 && index == 0 && state)
 		rc = set_first_regs(v, state);
 	if (rc < 0)
 		return err_sys(e, rc, "KVM refuses the start state of vCPU %u", index);

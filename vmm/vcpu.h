@@ -64,7 +64,8 @@ struct vcpu {
 	atomic_bool inside; /* in KVM_RUN; a hint */
 };
 
-/* Makes vCPU @index with @cpuid (changed on the way); the first gets @state as its registers. */
+/* Makes vCPU @index with @cpuid (changed on the way); the first gets @state as its registers,
+ * unless that is NULL. */
 int vcpu_new(struct vcpu *v, struct vcpu_shared *sh, unsigned index, struct cpuid *cpuid,
 	     const struct boot_regs *state, struct err *e) MUST_CHECK;
 /* Installs the signal's handler once in the process. */

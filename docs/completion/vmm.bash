@@ -8,7 +8,7 @@ _vmm() {
         return
     fi
     case $prev in
-    -k | --kernel | -i | --initrd | --disk | --share | --pmem | --config | --csv | --svg)
+    -k | --kernel | --restore | save | -i | --initrd | --disk | --share | --pmem | --config | --csv | --svg)
         mapfile -t COMPREPLY < <(compgen -f -- "$cur")
         return
         ;;
@@ -27,7 +27,7 @@ _vmm() {
     esac
     case ${COMP_WORDS[1]} in
     run)
-        mapfile -t COMPREPLY < <(compgen -W '--kernel --initrd --append --cpus --memory --memory-max --balloon --spare-disk --control --hw --disk --share --pmem
+        mapfile -t COMPREPLY < <(compgen -W '--kernel --initrd --append --cpus --memory --memory-max --balloon --spare-disk --control --restore --hw --disk --share --pmem
             --net --console --serial --boot-report --boot-report=json --config --name --help' -- "$cur")
         ;;
     bench)
@@ -35,7 +35,7 @@ _vmm() {
             --net --serial --console --runs --warm-up --parallel --peer --until --memory-use --timeout --json --csv
             --svg --quiet --help' -- "$cur")
         ;;
-    ctl) mapfile -t COMPREPLY < <(compgen -W 'info stats pause resume stop memory balloon add-disk resize-disk link --json --help' -- "$cur") ;;
+    ctl) mapfile -t COMPREPLY < <(compgen -W 'info stats pause resume save stop memory balloon add-disk resize-disk link --json --help' -- "$cur") ;;
     check) mapfile -t COMPREPLY < <(compgen -W '--json --quick --device --help' -- "$cur") ;;
     help) mapfile -t COMPREPLY < <(compgen -W 'run bench ctl check' -- "$cur") ;;
     esac

@@ -9,7 +9,7 @@ name=
 fail() {
     echo "FAIL: $*"
     [ -z "$name" ] || tail -n 15 "$name.out" "$name.err"
-    [ -z "$pid" ] || kill "$pid"
+    [ -z "$pid" ] || kill "$pid" 2>/dev/null
     exit 1
 }
 # until_ok SECONDS WORDS...: waits for a command to succeed
