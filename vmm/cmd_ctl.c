@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <json-c/json.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -78,6 +79,25 @@ static int open_disk(const char *word, struct err *e)
  * It is written beside FILE and gets its name when it is whole. Only its owner may read it: all that the guest
  * knows is in it.
  */
+static char *unfinished; /* what goes when the command is interrupted */
+
+static void on_signal(int sig)
+{
+	(void)unlink(unfinished);
+	(void)raise(sig); /* SA_RESETHAND: ends the process */
+}
+
+static void catch_signals(char *part)
+{
+	static const int sigs[] = {SIGHUP, SIGINT, SIGTERM};
+	struct sigaction sa = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND}, was;
+
+	unfinished = part;
+	for (size_t i = 0; i < ARRAY_LEN(sigs); i++)
+		if (sigaction(sigs[i], NULL, &was) == 0 && was.sa_handler != SIG_IGN)
+			(void)sigaction(sigs[i], &sa, NULL);
+}
+
 static int make_part(const char *path, char **part, struct err *e)
 {
 	struct stat st;
@@ -90,8 +110,10 @@ static int make_part(const char *path, char **part, struct err *e)
 		return err_set(e, -ENOMEM, "out of memory");
 	}
 	fd = mkostemp(*part, O_CLOEXEC);
-	if (fd >= 0)
+	if (fd >= 0) {
+		catch_signals(*part);
 		return fd;
+	}
 	rc = -errno;
 	free(*part);
 	*part = NULL;

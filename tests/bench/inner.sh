@@ -65,6 +65,25 @@ for bench in "$@"; do
             -device virtio-serial-device,max_ports=1 -chardev stdio,id=c -device virtconsole,chardev=c)
         measure linux "$pairs" husk-init -k
         ;;
+    restore)
+        # A guest that has booted, from a file, to what it says next; beside its boot.
+        printf '#!/bin/sh\nexec yes husk-init\n' >"$work/init-says"
+        "$here/../lib/mkinitrd.sh" "$work/initrd" "$work/init-says"
+        boot=("$HUSK_BUILD/bin/vmm" run -k "$HUSK_KERNEL/vmlinux" -i "$work/initrd" -a quiet -m 128M)
+        mkfifo "$work/said"
+        "${boot[@]}" --control "$work/s" </dev/null >"$work/said" 2>"$work/err" &
+        exec {said}<"$work/said"
+        read -ru "$said" _
+        "$HUSK_BUILD/bin/vmm" ctl "$work/s" save "$work/saved" >"$work/err" || exit 1
+        "$HUSK_BUILD/bin/vmm" ctl "$work/s" stop
+        exec {said}<&-
+        wait
+        echo "restore: $(du -k "$work/saved" | cut -f1) KiB of 128 MiB are in the file"
+        labels=(restore boot)
+        cmd_0=("$HUSK_BUILD/bin/vmm" run --restore "$work/saved")
+        cmd_1=("${boot[@]}")
+        measure restore "$pairs" husk-init -k
+        ;;
     run)
         "$here/../lib/bundle.sh" "$work/bundle" echo husk-out
         labels=(husk crun runc)
@@ -186,7 +205,7 @@ for bench in "$@"; do
         stat -c '  husk-agent     %s bytes' "$HUSK_BUILD/bin/husk-agent"
         ;;
     *)
-        echo "bench '$bench': there is none of that name (null, linux, run, exec, start, memory, create-vm, exits, reasons, virtual)" >&2
+        echo "bench '$bench': there is none of that name (null, linux, restore, run, exec, start, memory, create-vm, exits, reasons, virtual)" >&2
         exit 2
         ;;
     esac

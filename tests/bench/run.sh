@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Figures beside peers, interleaved, in one run: run.sh BUILD-DIR [-n PAIRS] [BENCH...]
 # Benches: null (a PVH ELF that writes one byte and resets, exec to that byte), linux (kernel and initrd,
-# exec to init's first byte), run (`husk run` of echo beside crun and runc, to its first byte), exec (one more process in
+# exec to init's first byte), restore (a saved guest to its next byte, beside its boot), run (`husk run` of echo beside crun and runc, to its first byte), exec (one more process in
 # a container that runs, beside crun and runc), start (of a container whose guest waits at the gate, to the command's
 # end, beside crun and runc), memory (PSS of the VMM beyond guest RAM), create-vm (KVM_CREATE_VM before and after
 # joining a cgroup), exits (what one of each kind costs), reasons (exits of a boot, by reason), virtual (`husk run` of true beside crun and runc and the phases

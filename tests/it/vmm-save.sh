@@ -145,6 +145,19 @@ for bad in "share|save: 'share' is there, and not a regular file" "/dev/null|sav
     ctl save "${bad%%|*}" >out 2>err && fail "saved to ${bad%%|*}"
     grep -q "^vmm: ctl: ${bad#*|}" err || fail "${bad%%|*}: $(cat err)"
 done
+# A command that is interrupted leaves no file; what it had asked for is done.
+kill -STOP "$pid"
+"$vmm" ctl "$TMP/s" save late >out 2>err &
+late=$!
+# shellcheck disable=SC2317
+has_part() { compgen -G 'late.*' >/dev/null; }
+until_ok 20 has_part || fail 'no file beside the one that is to be'
+kill -TERM $late
+wait $late && fail 'an interrupted save says that all is well'
+kill -CONT "$pid"
+compgen -G 'late*' && fail 'an interrupted save leaves a file'
+until_ok 60 is .state paused || fail 'the save that was asked for'
+ctl resume || fail resume
 # Saved twice while it is paused, the second over the first; it stays paused, and goes on here as well.
 twice() { ctl pause && ctl save machine >out && cp --sparse=always machine machine2 && ctl save machine >out; }
 twice || fail 'saving a paused machine'
