@@ -124,7 +124,10 @@ static void do_info(struct control_client *cl, struct json_object *req)
 	(void)req;
 	add_str(o, "name", cf->run->name);
 	add_u64(o, "pid", (uint64_t)getpid());
-	add_str(o, "state", machine_is_paused(cf->machine) ? "paused" : "running");
+	add_str(o, "state",
+		machine_is_saving(cf->machine)	 ? "saving"
+		: machine_is_paused(cf->machine) ? "paused"
+						 : "running");
 	add_str(o, "kernel", cf->run->kernel);
 	add_u64(o, "cpus", cf->run->cpus);
 	add_u64(o, "uptime-ms",

@@ -19,6 +19,8 @@ int run_open(const char *what, const char *path, int flags, struct err *e)
 	if (fd >= 0)
 		return fd;
 	rc = -errno;
+	if (rc == -EINVAL && (flags & O_DIRECT))
+		return err_set(e, rc, "%s '%s': its file system has no direct access", what, path);
 	return err_sys(e, rc, "%s '%s'", what, path);
 }
 

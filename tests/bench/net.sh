@@ -4,7 +4,7 @@
 # model of husk, beside a plain veth (what runc's containers have) and QEMU's microvm with a tap and the same
 # redirection. For each: Mbit/s from the guest, to it, and per second of CPU time that the VMM itself took (all of it
 # less what the guest ran).
-# Usage, in the lab or on a host with KVM, with HUSK_BUILD and HUSK_KERNEL set: net.sh [SECONDS]
+# Usage, in the lab or on a host with KVM, with HUSK_BUILD and HUSK_KERNEL set: net.sh [SECONDS]; MODELS="tc" has fewer.
 set -u
 export TMP=${TMP:-$(mktemp -d)}/bench-net ASK_TIMEOUT=150
 mkdir -p "$TMP"
@@ -71,7 +71,7 @@ n w iperf3 -s -D -I "$TMP/iperf.w.pid" >"$TMP/iperf.w.out" 2>&1
 row 'veth to veth' '' "$(n w ip -4 -o addr show eth0 | grep -o '10\.9\.0\.[0-9]*' | head -n 1)" in_v
 kill "$(tr -d '\0' <"$TMP/iperf.w.pid")"
 
-for model in tc bridge macvtap; do
+for model in ${MODELS:-tc bridge macvtap}; do
     echo "{\"network\": {\"model\": \"$model\"}, \"vcpus\": {\"default\": 1}}" >"$TMP/husk.conf"
     globals=(--config "$TMP/husk.conf")
     ask_start a h run --bundle "$TMP/a" a

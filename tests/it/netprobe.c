@@ -5,6 +5,7 @@
  *
  *   netprobe serve PORT            echoes TCP and UDP, IPv4 and IPv6; says "serving" first
  *   netprobe tcp HOST PORT BYTES   sends BYTES while it reads them back, and compares
+ *   ... tcp HOST PORT BYTES open   the same, and does not end its side before all is back
  *   netprobe udp HOST PORT SIZE N  N datagrams of SIZE bytes, one after the other, the same
  *
  * The clients say "ok", or what was wrong. HOST is an address; NETPROBE_LIMIT: seconds (60).
@@ -189,7 +190,7 @@ static int connected(const char *host, uint16_t port, int type)
 	return fd;
 }
 
-static void stream_client(int fd, uint64_t bytes)
+static void stream_client(int fd, uint64_t bytes, bool open)
 {
 	static uint8_t out[CHUNK], in[CHUNK];
 	uint64_t sent = 0, got = 0;
@@ -200,7 +201,7 @@ static void stream_client(int fd, uint64_t bytes)
 		struct pollfd p = {.fd = fd,
 				   .events = (short)(POLLIN | (sent < bytes ? POLLOUT : 0))};
 
-		if (sent == bytes && !ended) {
+		if (sent == bytes && !ended && (!open || got == bytes)) {
 			(void)shutdown(fd, SHUT_WR);
 			ended = true;
 		}
@@ -283,17 +284,18 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	if (argc < 5) {
-		(void)fputs("usage: netprobe serve PORT | tcp HOST PORT BYTES | udp HOST PORT SIZE "
-			    "COUNT\n",
-			    stderr);
+		(void)fputs(
+		    "usage: netprobe serve PORT | tcp HOST PORT BYTES [open] | udp HOST PORT "
+		    "SIZE COUNT\n",
+		    stderr);
 		return 2;
 	}
 	whom = argv[2];
 	(void)signal(SIGALRM, timed_out);
 	(void)alarm(limit ? (unsigned)number(limit) : 60);
-	if (!strcmp(argv[1], "tcp") && argc == 5)
+	if (!strcmp(argv[1], "tcp") && (argc == 5 || (argc == 6 && !strcmp(argv[5], "open"))))
 		stream_client(connected(argv[2], (uint16_t)number(argv[3]), SOCK_STREAM),
-			      number(argv[4]));
+			      number(argv[4]), argc == 6);
 	else if (!strcmp(argv[1], "udp") && argc == 6)
 		datagram_client(connected(argv[2], (uint16_t)number(argv[3]), SOCK_DGRAM),
 				number(argv[4]), number(argv[5]));

@@ -13,7 +13,8 @@ here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 cd "$TMP" || exit 1
 
 ns=l$$
-trap 'ip netns del $ns' EXIT
+two=
+trap 'ip netns del $ns; [ -z "$two" ] || losetup -d "$two"' EXIT
 ip netns add $ns || fail 'a name space'
 in=(ip netns exec "$ns")
 "${in[@]}" sh -ec 'ip link set lo up; ip tuntap add tap0 mode tap vnet_hdr; ip link set tap0 up; ip addr add 10.9.8.1/24 dev tap0' || fail tap
@@ -45,8 +46,11 @@ say() {
 mkdir tools work work/tree
 guest_tools tools cp fio sqlite3 git iperf3 || fail 'programs for the guest'
 truncate -s 64M one.img two.img
+"$vmm" run -k "$HUSK_KERNEL/vmlinux" --disk two.img,direct >out 2>err </dev/null
+grep -qx "vmm: disk 'two.img': its file system has no direct access" err || [ "$(stat -f -c %T two.img)" != tmpfs ] || fail "O_DIRECT on tmpfs: $(cat err)"
+two=$(losetup -f --show two.img) || fail 'a loop device'
 # shellcheck disable=SC2054 # commas belong to it
-options=(-c 2 -m 512M --disk one.img --disk two.img,direct --share tools,tag=tools,ro --share work,tag=work --net tap=tap0
+options=(-c 2 -m 512M --disk one.img --disk "$two",direct --share tools,tag=tools,ro --share work,tag=work --net tap=tap0
     --control "$TMP/s")
 start() { # start NAME: boots, with its shares and its address
     boot "$1" "${options[@]}"

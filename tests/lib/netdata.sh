@@ -9,9 +9,9 @@ serve() {
     server=$!
     until_ok 20 grep -q serving served || fail 'the server'
 }
-# both ADDRESS: data goes both ways through the card and arrives as it was
+# both ADDRESS [open]: data goes both ways through the card and arrives as it was; netprobe.c has the word
 both() {
-    tell "echo data \$(NETPROBE_LIMIT=120 /netprobe tcp $1 5000 4000000; /netprobe udp $1 5000 1200 20)"
+    tell "echo data \$(NETPROBE_LIMIT=120 /netprobe tcp $1 5000 4000000 ${2-}; /netprobe udp $1 5000 1200 20)"
     until_ok 150 grep -q '^data ' "$name.out" || fail "$name: data"
     said 'data ok ok' || fail "$name: data did not come back as it was sent"
     kill "$server"
