@@ -51,12 +51,12 @@ truncate -s $((8 * ${MIB:-2} + 16))M one.img two.img
 grep -qx "vmm: disk 'two.img': its file system has no direct access" err || [ "$(stat -f -c %T two.img)" != tmpfs ] || fail "O_DIRECT on tmpfs: $(cat err)"
 two=$(losetup -f --show two.img) || fail 'a loop device'
 # shellcheck disable=SC2054 # commas belong to it
-options=(-c 2 -m 512M --disk one.img --disk "$two",direct --share tools,tag=tools,ro --share work,tag=work --net tap=tap0
+options=(-c 2 -m 512M --disk one.img --disk "$two",direct --share tools,tag=tools,ro --share work,tag=share --net tap=tap0
     --control "$TMP/s")
 start() { # start NAME: boots, with its shares and its address
     boot "$1" "${options[@]}"
     asks "$(guest_tools_init)"
-    asks 'mkdir /work; mount -t 9p -o trans=virtio,version=9p2000.L,cache=mmap,msize=512000 work /work; a=$?'
+    asks 'mkdir /share; mount -t 9p -o trans=virtio,version=9p2000.L,cache=mmap,msize=512000 share /share; a=$?'
     [ "$REPLY" = 0 ] || fail 'the share'
     asks 'ip addr add 10.9.8.2/24 dev eth0; ip link set lo up; ip link set eth0 up; a=$?'
 }
@@ -79,21 +79,21 @@ done
 ln -s '0/0/file 0' work/tree/link
 chmod 4751 "work/tree/1/1/file 1"
 touch -d '2001-02-03 04:05:06.789' "work/tree/2/2/file 2"
-asks '/usr/bin/cp -a /work/tree /work/copy; a=$?; sync'
+asks '/usr/bin/cp -a /share/tree /share/copy; a=$?; sync'
 [ "$REPLY" = 0 ] || fail 'cp -a'
 diff -r --no-dereference work/tree work/copy || fail 'the copy differs'
 list() { (cd "$1" && find . -printf '%p %y %m %U %G %T@ %l\n' | sort); }
 diff <(list work/tree) <(list work/copy) || fail 'modes, owners or times of the copy differ'
 say 'a copy over 9p'
 want=$(cd work/tree && find . -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum)
-asks 'cd /work/copy; a=$(find . -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum); cd /'
+asks 'cd /share/copy; a=$(find . -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum); cd /'
 [ "$REPLY" = "$want" ] || fail "the guest reads something else: $REPLY"
 say 'its hash'
-asks 'cd /work/copy; for i in */*; do mv "$i" "$i.moved" || a="$a $i"; done; cd /; mv /work/copy /work/moved || a=no'
+asks 'cd /share/copy; for i in */*; do mv "$i" "$i.moved" || a="$a $i"; done; cd /; mv /share/copy /share/moved || a=no'
 [ -z "$REPLY" ] || fail "renaming: $REPLY"
 is "$(find work/moved -type f | wc -l)" "${TREE:-170}" 'files after renaming'
 if [ ! -d work/moved/3/3.moved ] || [ -e work/copy ]; then fail 'what was renamed'; fi
-asks 'rm -r /work/moved; a=$?'
+asks 'rm -r /share/moved; a=$?'
 is "$REPLY" 0 'rm -r'
 [ ! -e work/moved ] || fail 'something was not removed'
 say 'renamed and removed'
@@ -104,7 +104,7 @@ cp -r work/tree/0 work/tree/1 work/repo/
 git=(git -C work/repo -c user.name=husk -c user.email=husk@localhost)
 "${git[@]}" add .
 "${git[@]}" commit -qm one || fail 'git commit'
-asks 'git config --global --add safe.directory /work/repo; git config --global user.name guest; git config --global user.email guest@localhost; cd /work/repo; git status --porcelain; a=$?$(git status --porcelain | wc -l)'
+asks 'git config --global --add safe.directory /share/repo; git config --global user.name guest; git config --global user.email guest@localhost; cd /share/repo; git status --porcelain; a=$?$(git status --porcelain | wc -l)'
 [ "$REPLY" = 00 ] || fail "git status: $REPLY"
 asks 'echo more >new; git mv "0/0/file 0" moved; git add new; git commit -qm two; a=$?; git gc -q; a=$a$?; cd /'
 [ "$REPLY" = 00 ] || fail "git commit in the guest: $REPLY"
@@ -113,16 +113,16 @@ is "$("${git[@]}" status --porcelain)$("${git[@]}" show HEAD:new)" more 'the rep
 say git
 
 # A database in WAL mode, whose index is memory shared by mmap: two writers at once; and files as dpkg writes them.
-asks 'cd /work; sqlite3 db "pragma journal_mode=wal; create table t(w, i, s);"; a=$?'
+asks 'cd /share; sqlite3 db "pragma journal_mode=wal; create table t(w, i, s);"; a=$?'
 [ "$REPLY" = 0 ] || fail 'sqlite3'
 tell 'fill() { i=0; while [ $i -lt 12 ]; do i=$((i + 1)); sqlite3 db ".timeout 60000" "insert into t values($1, $i, hex(randomblob(2000)))" || echo "failed $1 $i"; done; }'
 asks 'fill 1 & fill 2 & wait; a=$(sqlite3 db "select count(*) from t; pragma integrity_check;" | tr "\n" " ")'
 [ "$REPLY" = '24 ok ' ] || fail "the database: $REPLY"
 [ "$(sqlite3 work/db 'select count(*), count(distinct w * 1000 + i) from t; pragma integrity_check;' | tr '\n' ' ')" = '24|24 ok ' ] || fail 'the database on the host'
-asks 'i=0; while [ $i -lt 20 ]; do i=$((i + 1)); echo $i | dd of=f.dpkg-new conv=fsync 2>/dev/null && mv f.dpkg-new f$((i % 10)); done; cd /; sync; a=$(ls /work | grep -c "^f[0-9]")'
+asks 'i=0; while [ $i -lt 20 ]; do i=$((i + 1)); echo $i | dd of=f.dpkg-new conv=fsync 2>/dev/null && mv f.dpkg-new f$((i % 10)); done; cd /; sync; a=$(ls /share | grep -c "^f[0-9]")'
 is "$REPLY $(cat work/f0)" '10 20' 'files with fsync'
 [ ! -e work/f.dpkg-new ] || fail 'a file that was renamed is there'
-asks 'fio --name=m --filename=/work/mapped --size=2M --rw=randwrite --bs=4k --ioengine=mmap --fsync=64 --verify=crc32c --minimal >/tmp/fio 2>&1; a=$?'
+asks 'fio --name=m --filename=/share/mapped --size=2M --rw=randwrite --bs=4k --ioengine=mmap --fsync=64 --verify=crc32c --minimal >/tmp/fio 2>&1; a=$?'
 [ "$REPLY" = 0 ] || fail 'fio by mmap over 9p'
 say 'a database, fsync, mmap'
 
@@ -152,7 +152,7 @@ say 'a NIC unbound three times'
 
 # A reset in the middle of it all; then a SIGKILL: the images are free again, and so is the tap.
 busy() {
-    tell 'fio --name=b --filename=/dev/vda --rw=randrw --bs=4k --ioengine=libaio --direct=1 --iodepth=32 --time_based --runtime=300 >/dev/null 2>&1 & (while :; do cp -a /work/tree /work/busy; rm -r /work/busy; done) & iperf3 -c 10.9.8.1 -t 300 >/dev/null 2>&1 &'
+    tell 'fio --name=b --filename=/dev/vda --rw=randrw --bs=4k --ioengine=libaio --direct=1 --iodepth=32 --time_based --runtime=300 >/dev/null 2>&1 & (while :; do cp -a /share/tree /share/busy; rm -r /share/busy; done) & iperf3 -c 10.9.8.1 -t 300 >/dev/null 2>&1 &'
     asks 'sleep 2; a=busy'
 }
 busy
