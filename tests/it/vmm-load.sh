@@ -3,7 +3,7 @@
 # shellcheck disable=SC2016 # what is in single quotes is the guest's
 # Devices at work, by the programs that people judge them with: fio's verified writes on disks, databases, git and trees of
 # files over 9p, iperf3 on a tap. Then drivers that let go of their devices while these are at work, a reset and a
-# SIGKILL in the middle. TREE is how many files the tree has (170; a kernel's sources are 80000), MIB
+# SIGKILL in the middle. TREE is how many files the tree has (60; a kernel's sources are 80000), MIB
 # what each of fio's writers writes (2).
 set -u
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
@@ -33,7 +33,7 @@ asks() {
         kill -0 "$pid" 2>/dev/null || fail "it ended: $(cat "$name.err")"
         tr -d '\r' <"$name.out" | grep -q "^answer $asked "
     }
-    until_ok "${ASK_TIMEOUT:-200}" answered || fail "no answer to '$1'"
+    until_ok "${ASK_TIMEOUT:-400}" answered || fail "no answer to '$1'"
     REPLY=$(tr -d '\r' <"$name.out" | sed -n "s/^answer $asked //p")
 }
 # is VALUE WANTED WHAT
@@ -72,7 +72,7 @@ done
 
 # A tree that the host has made: copied, hashed, renamed and removed by the guest.
 # Linux' client of 9p (6.1) sets times in whole seconds.
-for ((i = 0; i < ${TREE:-170}; i++)); do
+for ((i = 0; i < ${TREE:-60}; i++)); do
     dir=work/tree/$((i % 23))/$((i % 7))
     [ $i -ge 161 ] || mkdir -p "$dir"
     head -c $((i * 37 % 20000)) /dev/urandom >"$dir/file $i"
@@ -92,7 +92,7 @@ asks 'cd /share/copy; a=$(find . -type f -print0 | LC_ALL=C sort -z | xargs -0 s
 say 'its hash'
 asks 'cd /share/copy; for i in */*; do mv "$i" "$i.moved" || a="$a $i"; done; cd /; mv /share/copy /share/moved || a=no'
 [ -z "$REPLY" ] || fail "renaming: $REPLY"
-is "$(find work/moved -type f | wc -l)" "${TREE:-170}" 'files after renaming'
+is "$(find work/moved -type f | wc -l)" "${TREE:-60}" 'files after renaming'
 if [ ! -d work/moved/3/3.moved ] || [ -e work/copy ]; then fail 'what was renamed'; fi
 asks 'rm -r /share/moved; a=$?'
 is "$REPLY" 0 'rm -r'
