@@ -127,7 +127,7 @@ asks 'fio --name=m --filename=/share/mapped --size=2M --rw=randwrite --bs=4k --i
 [ "$REPLY" = 0 ] || fail 'fio by mmap over 9p'
 say 'a database, fsync, mmap'
 
-"${in[@]}" iperf3 -s -D -I iperf.pid >iperf.out 2>&1
+"${in[@]}" iperf3 -s -D -I "$TMP/iperf.pid" >iperf.out 2>&1
 for way in '' -R; do
     asks "iperf3 -c 10.9.8.1 -t 2 $way >/tmp/iperf 2>&1; a=\"\$? \$(grep -c 'receiver' /tmp/iperf) \$(grep receiver /tmp/iperf)\""
     [[ $REPLY == '0 1 '* ]] || fail "iperf3 $way: $REPLY"
@@ -140,8 +140,10 @@ was=$(bound)
 files=$(find "/proc/$pid/fd" | wc -l)
 asks 'a=$(readlink -f /sys/block/vdb/device)'
 dev=${REPLY##*/}
-asks "for i in 1 2 3 4 5 6; do (dd if=/dev/vdb of=/dev/null bs=64k iflag=direct 2>/dev/null; dd if=/dev/zero of=/dev/vdb bs=4k count=200 oflag=direct 2>/dev/null) & sleep 0.1; echo $dev >/sys/bus/virtio/drivers/virtio_blk/unbind; wait; echo $dev >/sys/bus/virtio/drivers/virtio_blk/bind; done; sleep 1; a=\$(ls /dev/vdb)"
-[ "$REPLY" = /dev/vdb ] || fail "the disk after unbinding: $REPLY"
+# A node that is not there would be made as a file by who writes to it.
+tell 'reads() { dd if=/dev/vdb of=/dev/null bs=64k iflag=direct 2>/dev/null; }; writes() { while [ -b /dev/vdb ] && dd if=/dev/zero of=/dev/vdb bs=4k count=20 oflag=direct 2>/dev/null; do :; done; }'
+asks "for i in 1 2 3 4 5 6; do reads & writes & sleep 0.5; echo $dev >/sys/bus/virtio/drivers/virtio_blk/unbind; wait; rm -f /dev/vdb; echo $dev >/sys/bus/virtio/drivers/virtio_blk/bind; done; [ ! -b /dev/vdb ] || a=there"
+[ "$REPLY" = there ] || fail "the disk after unbinding: $REPLY"
 asks 'fio --name=v --filename=/dev/vdb --rw=randwrite --bs=4k --ioengine=libaio --direct=1 --iodepth=8 --size=4M --verify=crc32c --verify_fatal=1 --minimal >/tmp/fio 2>&1; a=$?'
 [ "$REPLY" = 0 ] || fail 'fio after unbinding'
 say 'a disk unbound six times'
@@ -171,6 +173,6 @@ start third
 asks 'a=$(dd if=/dev/vda of=/dev/null bs=1M 2>/dev/null; echo $?)'
 [ "$REPLY" = 0 ] || fail 'the disk after a SIGKILL'
 ends
-kill "$(tr -d '\0' <iperf.pid)"
+kill "$(tr -d '\0' <"$TMP/iperf.pid")"
 say 'reset and SIGKILL under load'
 exit 0
