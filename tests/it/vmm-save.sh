@@ -166,7 +166,19 @@ twice || fail 'saving a paused machine'
 cmp -s -i 1048576 machine machine2 || fail 'a second save of the same guest differs'
 ctl resume || fail resume
 asks 'a=resumed'
+# Ended while it is being saved: what is being written is written to its end, or not there.
+"$vmm" ctl "$TMP/s" save gone >out 2>err &
+saver=$!
+until_ok 20 is .state saving || fail 'not seen to be saved'
+# Unless it has just been saved.
+ctl resume 2>err2 || grep -q 'the machine is being saved' err2 || fail "resume in a save: $(cat err2)"
 stopped
+if wait $saver; then
+    [ -s gone ] || fail 'a save that went well without a file'
+else
+    [ ! -e gone ] || fail 'a save that failed with a file'
+fi
+compgen -G 'gone.*' && fail 'an ended save leaves a file'
 
 # What cannot be: one sentence, status 1 or 2, and the files stay as they are.
 refused() { # refused STATUS SENTENCE OPTIONS...
