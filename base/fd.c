@@ -77,6 +77,24 @@ int fd_write_full(int fd, const void *buf, size_t len)
 	return 0;
 }
 
+int fd_pwrite_full(int fd, const void *buf, size_t len, off_t off)
+{
+	size_t put = 0;
+
+	while (put < len) {
+		ssize_t n = pwrite(fd, (const char *)buf + put, len - put, off + (off_t)put);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			return -EIO;
+		put += (size_t)n;
+	}
+	return 0;
+}
+
 int fd_read_all(int fd, size_t max, char **ret, size_t *ret_len)
 {
 	auto_free char *buf = NULL;

@@ -51,6 +51,7 @@ ssize_t fd_read_full(int fd, void *buf, size_t len) MUST_CHECK;
 ssize_t fd_pread_full(int fd, void *buf, size_t len, off_t off) MUST_CHECK;
 /* Writes all of it or fails. Returns 0 or -errno. Blocks on a blocking fd, -EAGAIN else. */
 int fd_write_full(int fd, const void *buf, size_t len) MUST_CHECK;
+int fd_pwrite_full(int fd, const void *buf, size_t len, off_t off) MUST_CHECK;
 
 /*
  * Reads the whole of @path (relative to @dirfd) into a NUL-terminated malloc'd buffer that the caller

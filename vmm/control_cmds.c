@@ -475,16 +475,16 @@ void control_do(struct control_client *cl, struct json_object *req)
 {
 	const char *name = get_str(req, "command");
 	struct err e = {0};
+	size_t i = 0;
 
-	for (size_t i = 0; name && i < ARRAY_LEN(commands); i++) {
-		if (strcmp(commands[i].name, name) != 0)
-			continue;
-		if (commands[i].in_save || !machine_is_saving(control_of(cl)->machine)) {
-			commands[i].fn(cl, req);
-			return;
-		}
+	while (name && i < ARRAY_LEN(commands) && strcmp(commands[i].name, name) != 0)
+		i++;
+	if (!name || i == ARRAY_LEN(commands))
+		err_set(&e, -EINVAL, "unknown command '%.64s'", name ? name : "");
+	else if (!commands[i].in_save && machine_is_saving(control_of(cl)->machine))
 		err_set(&e, -EBUSY, "%s: the machine is being saved", name);
-	}
-	err_set(&e, -EINVAL, "unknown command '%.64s'", name ? name : "");
-	control_answer(cl, NULL, &e);
+	else
+		commands[i].fn(cl, req);
+	if (e.code)
+		control_answer(cl, NULL, &e);
 }

@@ -20,13 +20,20 @@
 #define LEVEL_THREAD 1u
 #define LEVEL_CORE   2u
 
-static struct kvm_cpuid_entry2 *find(struct cpuid *c, uint32_t fn, uint32_t idx)
+static const struct kvm_cpuid_entry2 *look(const struct cpuid *c, uint32_t fn, uint32_t idx)
 {
 	for (unsigned i = 0; i < c->nent; i++) {
 		if (c->entry[i].function == fn && c->entry[i].index == idx)
 			return &c->entry[i];
 	}
 	return NULL;
+}
+
+static struct kvm_cpuid_entry2 *find(struct cpuid *c, uint32_t fn, uint32_t idx)
+{
+	const struct kvm_cpuid_entry2 *e = look(c, fn, idx);
+
+	return e ? &c->entry[e - c->entry] : NULL;
 }
 
 static void drop(struct cpuid *c, uint32_t fn)
@@ -96,13 +103,13 @@ static const struct {
 /* Of leaf 1: set by the guest itself, or by how many vCPUs there are. */
 #define L1_ECX_OSXSAVE (1u << 27)
 
-bool cpuid_covers(struct cpuid *host, struct cpuid *was, uint32_t *leaf)
+bool cpuid_covers(const struct cpuid *host, const struct cpuid *was, uint32_t *leaf)
 {
 	static const struct kvm_cpuid_entry2 none;
 
 	for (size_t i = 0; i < ARRAY_LEN(features); i++) {
-		const struct kvm_cpuid_entry2 *w = find(was, features[i].fn, features[i].idx);
-		const struct kvm_cpuid_entry2 *h = find(host, features[i].fn, features[i].idx);
+		const struct kvm_cpuid_entry2 *w = look(was, features[i].fn, features[i].idx);
+		const struct kvm_cpuid_entry2 *h = look(host, features[i].fn, features[i].idx);
 		bool one = features[i].fn == 1;
 
 		if (!w)

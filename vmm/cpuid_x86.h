@@ -32,7 +32,7 @@ void cpuid_model(struct cpuid *c, bool tsc_deadline);
  * Does @host have what a guest has been told by @was? Only features count, which programs look for once and
  * use from then on. Else *@leaf is one where something is missing.
  */
-bool cpuid_covers(struct cpuid *host, struct cpuid *was, uint32_t *leaf) MUST_CHECK;
+bool cpuid_covers(const struct cpuid *host, const struct cpuid *was, uint32_t *leaf) MUST_CHECK;
 /* Makes @c that of vCPU @index of @cpus. */
 void cpuid_for_vcpu(struct cpuid *c, unsigned index, unsigned cpus);
 

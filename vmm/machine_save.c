@@ -77,7 +77,10 @@ static int save_vcpus(const struct machine *m, struct buf *to, struct err *e)
 static int save_slot(struct machine *m, unsigned i, struct buf *to, struct err *e)
 {
 	struct buf b = {0};
-	int rc = vmmio_save(&m->slot[i].io, &b, e);
+	int rc;
+
+	acks_take(&m->acks);
+	rc = vmmio_save(&m->slot[i].io, &b, e);
 
 	if (rc == 0 && snap_put(to, SAVED_TAG_SLOT, SAVED_VERSION, b.data, b.len) < 0)
 		rc = err_set(e, -ENOMEM, "out of memory");
@@ -148,6 +151,17 @@ static void thaw(struct machine *m)
 			virtio_thaw(m->slot[i].io.dev);
 }
 
+/* The machine ends, and has waited long enough. */
+static void let_end(struct machine *m)
+{
+	struct machine_save *s = &m->save;
+
+	if (!s->stopping || s->timer.op.busy || s->state == SAVE_WRITING)
+		return;
+	s->stopping = false;
+	machine_drained(m);
+}
+
 /* Answers whoever asked; on failure the devices go on, as the guest may. */
 static void finish(struct machine *m)
 {
@@ -162,10 +176,7 @@ static void finish(struct machine *m)
 	s->done = NULL;
 	if (done)
 		done(s->ctx, &s->err);
-	if (s->stopping && !s->timer.op.busy) {
-		s->stopping = false;
-		machine_drained(m);
-	}
+	let_end(m);
 }
 
 static void on_written(struct loop_work *w)
@@ -241,10 +252,7 @@ static void on_time(struct loop_op *op, int res, unsigned flags)
 		finish(m);
 		return;
 	}
-	if (s->stopping && s->state != SAVE_WRITING) {
-		s->stopping = false;
-		machine_drained(m);
-	}
+	let_end(m);
 }
 
 static int may_save(const struct machine *m, struct err *e)
@@ -313,14 +321,12 @@ void machine_save_stop(struct machine *m)
 	struct machine_save *s = &m->save;
 
 	s->stopping = true;
-	if (s->state == SAVE_WRITING) /* it is written to its end */
-		return;
+	loop_unpost(m->loop, &s->quiet); /* nobody runs it when the machine is gone */
 	loop_cancel(m->loop, &s->timer.op);
 	if (s->state == SAVE_FREEZING) {
 		err_set(&s->err, -ECANCELED, "save: the machine ends");
 		finish(m);
-	} else if (!s->timer.op.busy) {
-		s->stopping = false;
-		machine_drained(m);
+	} else { /* what is being written is written to its end */
+		let_end(m);
 	}
 }

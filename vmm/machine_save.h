@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Between machine.c, machine_save.c and machine_restore.c: the state of a save that is under way, and the records of
- * the file behind the shape (machine_saved.h), in this order:
- *
- *	clock, CPUID | each vCPU | IO-APIC | serial port | each slot that is in use
+ * Between machine.c, machine_save.c and machine_restore.c: the state of a save that is under way.
  */
 #ifndef HUSK_VMM_MACHINE_SAVE_H
 #define HUSK_VMM_MACHINE_SAVE_H
@@ -12,13 +9,7 @@
 #include <stdbool.h>
 #include "base/err.h"
 #include "base/loop.h"
-#include "virtio/snap.h"
 #include "vmm/savefile.h"
-
-#define SAVED_VERSION	1u
-#define SAVED_TAG_CLOCK SNAP_TAG('M', 'C', 'L', 'K')
-#define SAVED_TAG_CPUID SNAP_TAG('M', 'C', 'I', 'D')
-#define SAVED_TAG_SLOT	SNAP_TAG('M', 'S', 'L', 'T')
 
 struct machine;
 struct saved_shape;
@@ -53,7 +44,7 @@ void machine_shape(const struct machine *m, struct saved_shape *s);
 
 /*
  * machine_restore.c. load_ram(): into fresh memory, any thread. load_state(): the rest, when all else of the machine
- * has been made and no vCPU has a thread. go(): the guest's threads are there.
+ * has been made and no vCPU has a thread. machine_restored(): the guest's threads are there, devices go on.
  */
 int machine_load_ram(struct machine *m, struct err *e) MUST_CHECK;
 int machine_load_cpuid(struct machine *m, struct err *e) MUST_CHECK;

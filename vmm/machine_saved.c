@@ -201,6 +201,42 @@ static bool sections_fit(const struct machine_saved *s)
 	return n == s->file.section_cnt;
 }
 
+int saved_damaged(const struct machine_saved *s, struct err *e)
+{
+	return err_set(e, -EPROTO, "'%s': this saved machine is damaged, or of another version",
+		       s->name);
+}
+
+static int get_clock(struct machine_saved *s)
+{
+	const uint8_t *p;
+	size_t len;
+	le64_t w;
+	int rc = snap_get(&s->rest, SAVED_TAG_CLOCK, SAVED_VERSION, sizeof(w), &p, &len);
+
+	if (rc < 0)
+		return rc;
+	memcpy(&w, p, sizeof(w));
+	s->clock = le64_get(w);
+	return 0;
+}
+
+static int get_cpuid(struct machine_saved *s)
+{
+	const size_t each = sizeof(s->cpuid.entry[0]);
+	const uint8_t *p;
+	size_t len;
+	int rc = snap_get(&s->rest, SAVED_TAG_CPUID, SAVED_VERSION, each, &p, &len);
+
+	if (rc < 0)
+		return rc;
+	if (len % each || len > sizeof(s->cpuid.entry))
+		return -EPROTO;
+	s->cpuid.nent = (uint32_t)(len / each);
+	memcpy(s->cpuid.entry, p, len);
+	return 0;
+}
+
 static int parse(struct machine_saved *s, struct err *e)
 {
 	int rc;
@@ -209,9 +245,11 @@ static int parse(struct machine_saved *s, struct err *e)
 	rc = saved_get_shape(&s->rest, &s->shape);
 	if (rc == 0 && !sections_fit(s))
 		rc = -EPROTO;
-	return rc < 0 ? err_set(e, rc, "'%s': this saved machine is damaged, or of another version",
-				s->name)
-		      : 0;
+	if (rc == 0)
+		rc = get_clock(s);
+	if (rc == 0)
+		rc = get_cpuid(s);
+	return rc < 0 ? saved_damaged(s, e) : 0;
 }
 
 int machine_saved_open(struct machine_saved **ret, const char *path, struct err *e)

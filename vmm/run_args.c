@@ -301,7 +301,7 @@ int run_set(struct run_config *cfg, enum run_opt opt, char *arg, struct err *e)
 		return err_set(e, -EINVAL, "--cpus takes a number from 1 to %u, not '%s'",
 			       MACHINE_CPUS_MAX, arg);
 	case RUN_OPT_MEMORY:
-		if (run_parse_size(arg, &cfg->memory) == 0)
+		if (run_parse_size(arg, &cfg->memory) == 0 && cfg->memory)
 			return 0;
 		return err_set(e, -EINVAL, "--memory takes a size such as 128M, not '%s'", arg);
 	case RUN_OPT_MEMORY_MAX:

@@ -38,36 +38,11 @@ static uint64_t section_off(const struct savefile *f, unsigned i)
 	return off;
 }
 
-static int write_all(int fd, const void *p, size_t len, uint64_t off)
-{
-	while (len) {
-		ssize_t n = pwrite(fd, p, len, (off_t)off);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
-		p = (const char *)p + n;
-		len -= (size_t)n;
-		off += (uint64_t)n;
-	}
-	return 0;
-}
-
 static int read_all(int fd, void *p, size_t len, uint64_t off)
 {
-	while (len) {
-		ssize_t n = pread(fd, p, len, (off_t)off);
+	ssize_t n = fd_pread_full(fd, p, len, (off_t)off);
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -ENODATA;
-		p = (char *)p + n;
-		len -= (size_t)n;
-		off += (uint64_t)n;
-	}
-	return 0;
+	return n < 0 ? (int)n : (size_t)n < len ? -ENODATA : 0;
 }
 
 /* ---- writing ------------------------------------------------------------------------------------- */
@@ -89,10 +64,11 @@ int savefile_write_head(int fd, struct savefile *f)
 		    (struct section_wire){le64_of(f->section[i].gpa), le64_of(f->section[i].len)};
 	rc = ftruncate(fd, (off_t)section_off(f, f->section_cnt)) < 0 ? -errno : 0;
 	if (rc == 0)
-		rc = write_all(fd, &h, sizeof(h), 0);
+		rc = fd_pwrite_full(fd, &h, sizeof(h), 0);
 	if (rc == 0)
-		rc = write_all(fd, w, table, sizeof(h));
-	return rc ? rc : write_all(fd, f->records.data, f->records.len, sizeof(h) + table);
+		rc = fd_pwrite_full(fd, w, table, sizeof(h));
+	return rc ? rc
+		  : fd_pwrite_full(fd, f->records.data, f->records.len, (off_t)(sizeof(h) + table));
 }
 
 static bool is_zero(const uint8_t *page)
@@ -112,7 +88,7 @@ int savefile_write_section(int fd, const struct savefile *f, unsigned i, const v
 		while (end < len && end - at < RUN_MAX && !is_zero(p + end))
 			end += PAGE;
 		if (end > at)
-			rc = write_all(fd, p + at, end - at, to + at);
+			rc = fd_pwrite_full(fd, p + at, end - at, (off_t)(to + at));
 		at = end > at ? end : at + PAGE;
 	}
 	return rc;

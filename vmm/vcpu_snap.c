@@ -53,22 +53,28 @@ struct msrs {
 
 /* ---- plain structures ------------------------------------------------------------------------------ */
 
+/* The largest of those that KVM takes and gives as they are. */
+#define PLAIN_MAX sizeof(struct kvm_lapic_state)
+
+/*
+ * One record. save() and load(): NULL where it is KVM's structure as it is, whose size the requests have in
+ * them.
+ */
+struct part {
+	uint32_t tag;
+	const char *name;
+	unsigned long get, set;
+	int (*save)(const struct vcpu *v, struct buf *to, struct err *e);
+	int (*load)(const struct vcpu *v, struct snap_rd *r, struct err *e);
+};
+
 static int put(struct buf *to, uint32_t tag, const void *p, size_t len, int rc, const char *what,
 	       struct err *e)
 {
 	if (rc >= 0)
 		rc = snap_put(to, tag, VERSION, p, len);
-	return rc < 0 ? err_sys(e, rc, "saving a virtual CPU: %s", what) : 0;
+	return rc < 0 ? err_sys(e, rc, "saving a virtual CPU: its %s", what) : 0;
 }
-
-/* Reads one structure with KVM's @get and appends it. */
-#define SAVE(v, to, tag, type, get, e)                                                             \
-	({                                                                                         \
-		struct type s_;                                                                    \
-		memset(&s_, 0, sizeof(s_));                                                        \
-		int got_ = kvm_call((v)->fd, get, &s_);                                            \
-		put(to, tag, &s_, sizeof(s_), got_, #get, e);                                      \
-	})
 
 static int take(struct snap_rd *r, uint32_t tag, void *p, size_t len, struct err *e)
 {
@@ -83,14 +89,29 @@ static int take(struct snap_rd *r, uint32_t tag, void *p, size_t len, struct err
 	return 0;
 }
 
-#define LOAD(v, r, tag, type, set, e)                                                              \
-	({                                                                                         \
-		struct type s_;                                                                    \
-		int set_ = take(r, tag, &s_, sizeof(s_), e);                                       \
-		if (set_ == 0)                                                                     \
-			set_ = kvm_call((v)->fd, set, &s_);                                        \
-		set_ < 0 ? err_sys(e, set_, "KVM refuses a virtual CPU's saved state: " #set) : 0; \
-	})
+static int refused(struct err *e, int rc, const char *what)
+{
+	return rc < 0 ? err_sys(e, rc, "KVM refuses a virtual CPU's saved %s", what) : 0;
+}
+
+static int save_plain(const struct vcpu *v, const struct part *part, struct buf *to, struct err *e)
+{
+	_Alignas(8) uint8_t s[PLAIN_MAX] = {0};
+	int rc = kvm_call_int(v->fd, part->get, (unsigned long)(uintptr_t)s);
+
+	return put(to, part->tag, s, _IOC_SIZE(part->get), rc, part->name, e);
+}
+
+static int load_plain(const struct vcpu *v, const struct part *part, struct snap_rd *r,
+		      struct err *e)
+{
+	_Alignas(8) uint8_t s[PLAIN_MAX];
+	int rc = take(r, part->tag, s, _IOC_SIZE(part->set), e);
+
+	return rc < 0 ? rc
+		      : refused(e, kvm_call_int(v->fd, part->set, (unsigned long)(uintptr_t)s),
+				part->name);
+}
 
 /* ---- extended state -------------------------------------------------------------------------------- */
 
@@ -114,7 +135,7 @@ static int save_xsave(const struct vcpu *v, struct buf *to, struct err *e)
 			   p) < 0
 			 ? -errno
 			 : 0;
-	return put(to, TAG_XSAVE, p, len, rc, "KVM_GET_XSAVE", e);
+	return put(to, TAG_XSAVE, p, len, rc, "extended state", e);
 }
 
 static int load_xsave(const struct vcpu *v, struct snap_rd *r, struct err *e)
@@ -143,7 +164,7 @@ static int load_xcrs(const struct vcpu *v, struct snap_rd *r, struct err *e)
 
 	if (rc == 0 && xcrs.nr_xcrs)
 		rc = kvm_call(v->fd, KVM_SET_XCRS, &xcrs);
-	return rc < 0 ? err_sys(e, rc, "KVM refuses a virtual CPU's saved state: KVM_SET_XCRS") : 0;
+	return refused(e, rc, "extended control registers");
 }
 
 /* ---- model-specific registers ---------------------------------------------------------------------- */
@@ -212,7 +233,7 @@ static int save_msrs(const struct vcpu *v, struct buf *to, struct err *e)
 
 	if (rc == 0)
 		rc = get_msrs(v, l, m, &b);
-	rc = put(to, TAG_MSRS, b.data, b.len, rc, "KVM_GET_MSRS", e);
+	rc = put(to, TAG_MSRS, b.data, b.len, rc, "model-specific registers", e);
 	buf_free(&b);
 	return rc;
 }
@@ -234,8 +255,8 @@ static int set_msrs(const struct vcpu *v, struct msrs *m, struct err *e)
 		int done = kvm_call(v->fd, KVM_SET_MSRS, (struct kvm_msrs *)m);
 
 		if (done < 0)
-			return err_sys(e, done,
-				       "KVM refuses a virtual CPU's saved state: KVM_SET_MSRS");
+			return err_sys(
+			    e, done, "KVM refuses a virtual CPU's saved model-specific registers");
 		if ((unsigned)done >= m->nmsrs)
 			return 0;
 		if (!has_value(v, &m->e[done]))
@@ -279,7 +300,7 @@ static int save_tsc(const struct vcpu *v, struct buf *to, struct err *e)
 	le64_t w = le64_of((uint64_t)MAX(khz, 0));
 
 	/* A host whose rate is not known tells none. */
-	return put(to, TAG_TSC, &w, sizeof(w), 0, "KVM_GET_TSC_KHZ", e);
+	return put(to, TAG_TSC, &w, sizeof(w), 0, "clock rate", e);
 }
 
 static int load_tsc(const struct vcpu *v, struct snap_rd *r, struct err *e)
@@ -309,51 +330,40 @@ static int load_tsc(const struct vcpu *v, struct snap_rd *r, struct err *e)
 
 /* ---- all together ---------------------------------------------------------------------------------- */
 
+/* In the order of reading, and of writing. */
+static const struct part parts[] = {
+    {TAG_MP, "multiprocessor state", KVM_GET_MP_STATE, KVM_SET_MP_STATE, NULL, NULL},
+    {TAG_REGS, "registers", KVM_GET_REGS, KVM_SET_REGS, NULL, NULL},
+    {TAG_SREGS, "system registers", KVM_GET_SREGS, KVM_SET_SREGS, NULL, NULL},
+    {.tag = TAG_XSAVE, .save = save_xsave, .load = load_xsave},
+    {TAG_XCRS, "extended control registers", KVM_GET_XCRS, KVM_SET_XCRS, NULL, load_xcrs},
+    {TAG_DEBUG, "debug registers", KVM_GET_DEBUGREGS, KVM_SET_DEBUGREGS, NULL, NULL},
+    {TAG_LAPIC, "local APIC", KVM_GET_LAPIC, KVM_SET_LAPIC, NULL, NULL},
+    {.tag = TAG_TSC, .save = save_tsc, .load = load_tsc},
+    {.tag = TAG_MSRS, .save = save_msrs, .load = load_msrs},
+    {TAG_EVENTS, "events", KVM_GET_VCPU_EVENTS, KVM_SET_VCPU_EVENTS, NULL, NULL},
+};
+_Static_assert(sizeof(struct kvm_sregs) <= PLAIN_MAX && sizeof(struct kvm_xcrs) <= PLAIN_MAX &&
+		   sizeof(struct kvm_regs) <= PLAIN_MAX &&
+		   sizeof(struct kvm_debugregs) <= PLAIN_MAX &&
+		   sizeof(struct kvm_vcpu_events) <= PLAIN_MAX,
+	       "room for each");
+
 int vcpu_save(const struct vcpu *v, struct buf *to, struct err *e)
 {
-	int rc = SAVE(v, to, TAG_MP, kvm_mp_state, KVM_GET_MP_STATE, e);
+	int rc = 0;
 
-	if (rc == 0)
-		rc = SAVE(v, to, TAG_REGS, kvm_regs, KVM_GET_REGS, e);
-	if (rc == 0)
-		rc = SAVE(v, to, TAG_SREGS, kvm_sregs, KVM_GET_SREGS, e);
-	if (rc == 0)
-		rc = save_xsave(v, to, e);
-	if (rc == 0)
-		rc = SAVE(v, to, TAG_XCRS, kvm_xcrs, KVM_GET_XCRS, e);
-	if (rc == 0)
-		rc = SAVE(v, to, TAG_DEBUG, kvm_debugregs, KVM_GET_DEBUGREGS, e);
-	if (rc == 0)
-		rc = SAVE(v, to, TAG_LAPIC, kvm_lapic_state, KVM_GET_LAPIC, e);
-	if (rc == 0)
-		rc = save_tsc(v, to, e);
-	if (rc == 0)
-		rc = save_msrs(v, to, e);
-	return rc ? rc : SAVE(v, to, TAG_EVENTS, kvm_vcpu_events, KVM_GET_VCPU_EVENTS, e);
+	for (size_t i = 0; rc == 0 && i < ARRAY_LEN(parts); i++)
+		rc = parts[i].save ? parts[i].save(v, to, e) : save_plain(v, &parts[i], to, e);
+	return rc;
 }
 
 int vcpu_load(const struct vcpu *v, struct snap_rd *r, struct err *e)
 {
-	int rc = LOAD(v, r, TAG_MP, kvm_mp_state, KVM_SET_MP_STATE, e);
+	int rc = 0;
 
-	if (rc == 0)
-		rc = LOAD(v, r, TAG_REGS, kvm_regs, KVM_SET_REGS, e);
-	if (rc == 0)
-		rc = LOAD(v, r, TAG_SREGS, kvm_sregs, KVM_SET_SREGS, e);
-	if (rc == 0)
-		rc = load_xsave(v, r, e);
-	if (rc == 0)
-		rc = load_xcrs(v, r, e);
-	if (rc == 0)
-		rc = LOAD(v, r, TAG_DEBUG, kvm_debugregs, KVM_SET_DEBUGREGS, e);
-	if (rc == 0)
-		rc = LOAD(v, r, TAG_LAPIC, kvm_lapic_state, KVM_SET_LAPIC, e);
-	if (rc == 0)
-		rc = load_tsc(v, r, e);
-	if (rc == 0)
-		rc = load_msrs(v, r, e);
-	if (rc == 0)
-		rc = LOAD(v, r, TAG_EVENTS, kvm_vcpu_events, KVM_SET_VCPU_EVENTS, e);
+	for (size_t i = 0; rc == 0 && i < ARRAY_LEN(parts); i++)
+		rc = parts[i].load ? parts[i].load(v, r, e) : load_plain(v, &parts[i], r, e);
 	if (rc < 0)
 		return rc;
 	/* Its watchdogs are told that it stood still; a guest without kvmclock cannot be. */

@@ -7,7 +7,6 @@ here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 . "$here/../lib/vmguest.sh"
 cd "$TMP" || exit 1
 
-ctl() { "$vmm" ctl "$TMP/s" "$@"; }
 # What does not change by itself: a guest goes on to give memory up that it was asked for.
 # shellcheck disable=SC2016 # jq's
 state() { ctl info --json | jq -S 'del(."uptime-ms", .memory.now, .memory.balloon, .memory.reported)'; }
@@ -22,9 +21,6 @@ refuses() {
     fi
     state | cmp -s - before || fail "'$*' was refused and changed something"
 }
-info() { ctl info --json | jq -r "$1"; }
-# shellcheck disable=SC2317 # called by until_ok
-is() { [ "$(info "$1")" = "$2" ]; }
 # shellcheck disable=SC2317
 at_most() {
     kill -0 "$pid" || fail "$name has ended"

@@ -16,7 +16,6 @@ in=(ip netns exec "$ns")
 "${in[@]}" sh -ec 'ip tuntap add tap0 mode tap multi_queue; ip link set tap0 up; ip addr add 10.9.8.1/24 dev tap0
     ip neigh add 10.9.8.2 lladdr 02:00:00:00:00:77 dev tap0' || fail tap
 plain=$vmm
-ctl() { "$plain" ctl "$TMP/s" "$@"; }
 # shellcheck disable=SC2317 # called by until_ok
 at_round() { grep -q "^hostile: round $1" "$name.out" || ! kill -0 "$pid"; }
 

@@ -17,7 +17,6 @@ plain=$vmm
 printf '#!/bin/sh\nexec ip netns exec %s %s "$@"\n' "$here_ns" "$plain" >nsvmm
 chmod +x nsvmm
 vmm=./nsvmm
-ctl() { "$plain" ctl "$TMP/s" "$@"; }
 # shellcheck disable=SC2317 # called by until_ok
 count() { ctl stats --json | jq "[.devices[] | select(.name == \"net0\")][0].\"$1\""; }
 # shellcheck disable=SC2317

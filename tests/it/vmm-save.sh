@@ -9,29 +9,6 @@ here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 . "$here/../lib/vmguest.sh"
 cd "$TMP" || exit 1
 
-ctl() { "$vmm" ctl "$TMP/s" "$@"; }
-info() { ctl info --json | jq -r "$1"; }
-# shellcheck disable=SC2317 # called by until_ok
-is() { [ "$(info "$1")" = "$2" ]; }
-# go_on NAME OPTIONS...: as boot(), from a file
-go_on() {
-    name=$1
-    shift
-    mkfifo "$name.in"
-    "$vmm" run --name "$name" "$@" >"$name.out" 2>"$name.err" <"$name.in" &
-    pid=$!
-    exec 7>"$name.in"
-}
-# asks WORDS: the guest runs them and says the answer, in REPLY
-asked=0
-asks() {
-    asked=$((asked + 1))
-    tell "$1; echo \"answer $asked \$a\""
-    # shellcheck disable=SC2317
-    answered() { tr -d '\r' <"$name.out" | grep -q "^answer $asked "; }
-    until_ok 120 answered || fail "no answer to '$1'"
-    REPLY=$(tr -d '\r' <"$name.out" | sed -n "s/^answer $asked //p")
-}
 stopped() {
     ctl stop || fail stop
     exec 7>&-

@@ -46,8 +46,36 @@ END
     exec 7>"$name.in"
     until_ok 90 said ready || fail "$name did not boot: $(cat "$name.out" "$name.err")"
 }
+# The same from a file, which vmm ctl has saved.
+go_on() {
+    name=$1
+    shift
+    mkfifo "$name.in"
+    "$vmm" run --name "$name" "$@" >"$name.out" 2>"$name.err" <"$name.in" &
+    pid=$!
+    exec 7>"$name.in"
+}
+# Of a machine that was started with --control "$TMP/s".
+ctl() { "$HUSK_BUILD/bin/vmm" ctl "$TMP/s" "$@"; }
+info() { ctl info --json | jq -r "$1"; }
+# shellcheck disable=SC2317 # called by until_ok
+is() { [ "$(info "$1")" = "$2" ]; }
 guest_files=()
 tell() { printf '%s\n' "$1" >&7; }
+# asks WORDS: the guest runs them, which are one line, and says $a, in REPLY
+asked=0
+asks() {
+    asked=$((asked + 1))
+    tell "a=; $1; echo \"answer $asked \$a\""
+    # shellcheck disable=SC2317 # called by until_ok
+    answered() {
+        kill -0 "$pid" 2>/dev/null || fail "it ended: $(cat "$name.err")"
+        tr -d '\r' <"$name.out" | grep -q "^answer $asked "
+    }
+    until_ok "${ASK_TIMEOUT:-400}" answered || fail "no answer to '$1'"
+    # shellcheck disable=SC2034 # the caller's
+    REPLY=$(tr -d '\r' <"$name.out" | sed -n "s/^answer $asked //p")
+}
 # It ends by itself, with status 0 and nothing on stderr; ends_with WARNING: with that there.
 ends() {
     ends_with ''

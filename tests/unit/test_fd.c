@@ -60,6 +60,23 @@ Test(fd, read_full_collects_pieces)
 	(void)pthread_join(t, NULL);
 }
 
+Test(fd, pwrite_full)
+{
+	int fd = memfd_create("x", MFD_CLOEXEC), sealed = memfd_create("y", MFD_ALLOW_SEALING);
+	char buf[8] = {0};
+
+	cr_assert_eq(fd_pwrite_full(fd, "abcd", 4, 3), 0);
+	cr_assert_eq(fd_pwrite_full(fd, "xy", 2, 0), 0);
+	cr_assert_eq(fd_pread_full(fd, buf, 8, 0), 7);
+	cr_assert_eq(memcmp(buf, "xy\0abcd", 7), 0);
+	cr_assert_eq(fd_pwrite_full(fd, buf, 0, 100), 0);
+	cr_assert_eq(fd_pwrite_full(-1, buf, 1, 0), -EBADF);
+	cr_assert_eq(fcntl(sealed, F_ADD_SEALS, F_SEAL_WRITE), 0);
+	cr_assert_eq(fd_pwrite_full(sealed, buf, 1, 0), -EPERM);
+	(void)close(fd);
+	(void)close(sealed);
+}
+
 Test(fd, pread_full)
 {
 	int fd = memfd_create("t", MFD_CLOEXEC);

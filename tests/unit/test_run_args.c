@@ -163,6 +163,7 @@ Test(run_args, each_wrong_word_has_its_sentence)
 		enum run_opt opt;
 		const char *arg, *want;
 	} cases[] = {
+	    {RUN_OPT_MEMORY, "0", "--memory takes a size such as 128M, not '0'"},
 	    {RUN_OPT_CPUS, "0", "--cpus takes a number from 1 to 64, not '0'"},
 	    {RUN_OPT_CPUS, "65", "--cpus takes a number from 1 to 64, not '65'"},
 	    {RUN_OPT_CPUS, "-1", "--cpus takes a number from 1 to 64, not '-1'"},

@@ -45,8 +45,17 @@ static struct saved_shape plain_shape(void)
 				    .slot = {{VIRTIO_ID_BLK, "blk0"}, {VIRTIO_ID_9P, "9p0"}}};
 }
 
-/* A file with a shape, a record behind it, and 16 MiB of which three pages are not zero. */
-static void make(const struct saved_shape *shape)
+static void put_clock_and_cpuid(size_t clock_len, size_t cpuid_len)
+{
+	static const struct kvm_cpuid_entry2 leaf[CPUID_ENTRIES_MAX + 1] = {{.function = 7}};
+	le64_t clock = le64_of(0x123456789);
+
+	cr_assert_eq(snap_put(&out.records, SAVED_TAG_CLOCK, SAVED_VERSION, &clock, clock_len), 0);
+	cr_assert_eq(snap_put(&out.records, SAVED_TAG_CPUID, SAVED_VERSION, leaf, cpuid_len), 0);
+}
+
+/* A file with all that is read at once, a record behind it, and 16 MiB of which three pages are not zero. */
+static void make(const struct saved_shape *shape, size_t clock_len, size_t cpuid_len)
 {
 	fd = memfd_create("saved", MFD_CLOEXEC);
 	cr_assert_geq(fd, 0);
@@ -57,6 +66,7 @@ static void make(const struct saved_shape *shape)
 	ram[5000] = 2;
 	ram[16 * MIB - 1] = 3;
 	cr_assert_eq(saved_put_shape(&out.records, shape), 0);
+	put_clock_and_cpuid(clock_len, cpuid_len);
 	cr_assert_eq(snap_put(&out.records, SNAP_TAG('N', 'E', 'X', 'T'), 1, "next", 4), 0);
 	out.section[0] = (struct savefile_section){GPA_RAM_LOW, 16 * MIB};
 	out.section_cnt = 1;
@@ -68,7 +78,7 @@ static void begin(void)
 {
 	struct saved_shape shape = plain_shape();
 
-	make(&shape);
+	make(&shape, sizeof(le64_t), 2 * sizeof(struct kvm_cpuid_entry2));
 }
 
 static void end(void)
@@ -115,6 +125,9 @@ Test(saved, memory_comes_back_and_zeros_are_holes)
 	cr_assert_str_eq(s->shape.slot[1].name, "9p0");
 	cr_assert_eq(snap_get(&s->rest, SNAP_TAG('N', 'E', 'X', 'T'), 1, 4, &p, &len), 0);
 	cr_assert_eq(s->rest.left, 0);
+	cr_assert_eq(s->clock, 0x123456789);
+	cr_assert_eq(s->cpuid.nent, 2);
+	cr_assert_eq(s->cpuid.entry[0].function, 7);
 	machine_saved_config(s, &cfg);
 	cr_assert_eq(cfg.cpus, 2);
 	cr_assert_eq(cfg.memory, 16 * MIB);
@@ -223,6 +236,31 @@ Test(saved, records_of_the_head)
 	poke(OFF_RECORDS, out.records.len, 8);
 	poke(OFF_RAM, out.ram_off + 4096, 8);
 	refused(-EPROTO, "damaged");
+}
+
+/* What is no clock, and no table of CPUID or one that is too long. */
+Test(saved, clock_and_cpuid)
+{
+	const size_t each = sizeof(struct kvm_cpuid_entry2);
+	const size_t len[][2] = {
+	    {7, each}, {8, 0}, {8, each - 1}, {8, each + 1}, {8, (CPUID_ENTRIES_MAX + 1) * each}};
+	struct saved_shape shape = plain_shape();
+
+	for (size_t i = 0; i < sizeof(len) / sizeof(len[0]); i++) {
+		end();
+		out = (struct savefile){0};
+		make(&shape, len[i][0], len[i][1]);
+		refused(-EPROTO, "damaged, or of another version");
+	}
+	end();
+	out = (struct savefile){0};
+	make(&shape, 8, CPUID_ENTRIES_MAX * each);
+	{
+		struct machine_saved *s;
+
+		cr_assert_eq(machine_saved_open(&s, path, &e), 0, "%s", e.msg);
+		machine_saved_free(s);
+	}
 }
 
 static void shape_refused(void (*change)(struct saved_shape *s))
