@@ -144,14 +144,16 @@ static const struct confine_rule loop_rules[] = {
     ALLOW(io_uring_enter), /* waits and hands over; the ring has its own list */
     IF(io_uring_register, ARG(1, IORING_REGISTER_FILES_UPDATE)), /* a disk's image, by number */
     /* The VM: devices plugged late, interrupts. */
-    IF(ioctl, ARG(1, KVM_SIGNAL_MSI)),	    /* a device's interrupt */
-    IF(ioctl, ARG(1, KVM_SET_GSI_ROUTING)), /* the state of a pin */
-    IF(ioctl, ARG(1, KVM_IOEVENTFD)),	    /* notifications of a device plugged late */
-    IF(ioctl, ARG(1, TUNGETIFF)),	    /* a NIC plugged late: what its tap is, */
-    IF(ioctl, ARG(1, TUNSETVNETHDRSZ)),	    /* its header, */
-    IF(ioctl, ARG(1, TUNSETOFFLOAD)),	    /* what its driver can take, */
-    IF(ioctl, ARG(1, TUNSETQUEUE)),	    /* and how many of its queues the driver uses */
-    IF(ioctl, ARG(1, TIOCGWINSZ)),	    /* the container's terminal was resized */
+    IF(ioctl, ARG(1, KVM_SIGNAL_MSI)),		      /* a device's interrupt */
+    IF(ioctl, ARG(1, KVM_SET_GSI_ROUTING)),	      /* the state of a pin */
+    IF(ioctl, ARG(1, KVM_IOEVENTFD)),		      /* notifications of a device plugged late */
+    IF(ioctl, ARG(1, KVM_REGISTER_COALESCED_MMIO)),   /* acknowledgements of its interrupts */
+    IF(ioctl, ARG(1, KVM_UNREGISTER_COALESCED_MMIO)), /* when it goes */
+    IF(ioctl, ARG(1, TUNGETIFF)),		      /* a NIC plugged late: what its tap is, */
+    IF(ioctl, ARG(1, TUNSETVNETHDRSZ)),		      /* its header, */
+    IF(ioctl, ARG(1, TUNSETOFFLOAD)),		      /* what its driver can take, */
+    IF(ioctl, ARG(1, TUNSETQUEUE)), /* and how many of its queues the driver uses */
+    IF(ioctl, ARG(1, TIOCGWINSZ)),  /* the container's terminal was resized */
     /*
      * vmm/watch.c: a guest that shows no sign of life makes a thread that tries a guest of our
      * own, to tell whether KVM is whole. It inherits this filter.

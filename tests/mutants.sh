@@ -120,6 +120,18 @@ mutant 'reads of the configuration are bounded' test_mmio mmio/config_reads_are_
     virtio/core.c 's/MIN\(len, dev->cfg_len - off\)/len/'
 mutant 'writes of the configuration are bounded' test_mmio mmio/config_writes_stay_in_the_writable_part \
     virtio/core.c 's/len > dev->cfg_rw_len - \(off - dev->cfg_rw_off\)\)/0)/'
+mutant 'a register in memory follows' test_mmio mmio_page/has_what_each_register_reads \
+    virtio/mmio.c 's/slot_show\(s, dev, VIRTIO_SHOW_REGS\);//'
+mutant 'a cause is in memory before the pulse' test_mmio mmio_page/interrupts_and_faults_are_there_before_the_pulse \
+    virtio/core.c 's/show\(dev, VIRTIO_SHOW_ISR\);//'
+mutant 'an emptied slot is not its device any more' test_mmio mmio_page/is_empty_without_a_device \
+    virtio/mmio.c 's/if \(s->page && s->dev == dev\)/if (s->page)/'
+mutant 'the configuration changes at an instant' test_mmio mmio_page/a_driver_sees_all_of_an_update_or_nothing \
+    virtio/mmio_page.c 's/fresh != MAP_FAILED/fresh == NULL/'
+mutant 'acknowledgements take effect before a cause' test_acks acks/one_that_was_kept_does_not_take_a_later_cause \
+    virtio/core.c 's/dev->tr->flush\(dev->tr_ctx\)/(void)0/'
+mutant 'a kept acknowledgement is an access' test_acks acks/lengths_are_those_of_an_access \
+    vmm/acks.c 's/m->len && m->len <= sizeof\(m->data\)/1/'
 mutant 'features outside of the offer are refused' test_mmio core/features_outside_of_the_offer_are_refused \
     virtio/core.c 's/\(dev->acked & ~virtio_offered\(dev\)\)/0/'
 mutant 'features are frozen' test_mmio core/features_are_frozen_by_features_ok \
@@ -242,6 +254,8 @@ mutant 'records are bounded' test_saved saved/records_of_the_head \
     vmm/savefile.c 's/len > SAVEFILE_RECORDS_MAX \|\| f->ram_off != ALIGN_UP\(at \+ len, \(uint64_t\)PAGE\)/0/'
 mutant 'sections are the memory of that machine' test_saved saved/sections_of_the_machine \
     vmm/machine_saved.c 's/rc == 0 && !sections_fit\(s\)/0/'
+mutant 'a saved CPUID fits' test_saved saved/clock_and_cpuid \
+    vmm/machine_saved.c 's/len % each \|\| len > sizeof\(s->cpuid\.entry\)/0/'
 mutant 'a saved shape has its length' test_saved saved/counts_of_the_shape \
     vmm/machine_saved.c 's/!is_possible\(s\) \|\| len != sizeof\(w\)/!is_possible(s) || 0 \&\& len != sizeof(w)/'
 mutant 'a saved shape is possible' test_saved saved/shapes_that_no_machine_has \

@@ -11,7 +11,8 @@
  *   loop:   stopped ──start()──▶ running ──stop()──▶ stopping ──virtio_stopped()──▶ stopped
  *
  * The register file (status, accepted features, queue addresses, config bytes) belongs to dev->lock
- * and is what vCPU threads see. The rings, the requests and the three loop states above belong to
+ * and is what vCPU threads see; the transport is told of each change (show), for drivers that read it in
+ * memory. The rings, the requests and the three loop states above belong to
  * the loop thread. The two meet at two writes of the driver:
  *
  *  - DRIVER_OK: the bit is set under the lock, then start_here() runs on the loop and the vCPU
@@ -115,15 +116,36 @@ static void on_loop(struct virtio_dev *dev, void (*fn)(void *arg), void *arg)
 		fn(arg);
 }
 
+/* Under the lock. */
+static void show(struct virtio_dev *dev, unsigned what)
+{
+	if (dev->tr && dev->tr->show)
+		dev->tr->show(dev->tr_ctx, dev, what);
+}
+
 /* ---- interrupts, faults ------------------------------------------------------------------------
  */
 
 void virtio_irq(struct virtio_dev *dev, uint32_t cause)
 {
+	/* Or an acknowledgement of what was before would take this cause with it. */
+	if (dev->tr && dev->tr->flush)
+		dev->tr->flush(dev->tr_ctx);
 	/* Before the pulse: the handler that it starts finds the cause. */
-	(void)__atomic_fetch_or(&dev->isr, cause, __ATOMIC_SEQ_CST);
+	lock(dev);
+	dev->isr |= cause;
+	show(dev, VIRTIO_SHOW_ISR);
+	unlock(dev);
 	if (dev->tr && dev->tr->irq)
 		dev->tr->irq(dev->tr_ctx, cause);
+}
+
+void virtio_ack(struct virtio_dev *dev, uint32_t causes)
+{
+	lock(dev);
+	dev->isr &= ~causes;
+	show(dev, VIRTIO_SHOW_ISR);
+	unlock(dev);
 }
 
 void virtio_fail(struct virtio_dev *dev, const char *fmt, ...)
@@ -141,6 +163,7 @@ void virtio_fail(struct virtio_dev *dev, const char *fmt, ...)
 	live = (dev->status & VIRTIO_S_DRIVER_OK) != 0;
 	first = !(dev->status & VIRTIO_S_NEEDS_RESET);
 	dev->status |= VIRTIO_S_NEEDS_RESET;
+	show(dev, VIRTIO_SHOW_REGS);
 	unlock(dev);
 	log_limited(&dev->log, LOG_LVL_WARN, "%s: guest fault: %s", dev->name, why);
 	/* 2.1.2: a live driver is told by a configuration change. */
@@ -162,7 +185,7 @@ static void clear_registers(struct virtio_dev *dev)
 	dev->status = 0;
 	dev->acked = 0;
 	dev->acked_alien = false;
-	__atomic_store_n(&dev->isr, 0, __ATOMIC_SEQ_CST);
+	dev->isr = 0;
 	for (unsigned i = 0; i < dev->queue_cnt; i++) {
 		struct vq *q = &dev->vq[i];
 
@@ -170,6 +193,7 @@ static void clear_registers(struct virtio_dev *dev)
 		q->ready = false;
 		q->desc_gpa = q->avail_gpa = q->used_gpa = 0;
 	}
+	show(dev, VIRTIO_SHOW_REGS | VIRTIO_SHOW_ISR);
 }
 
 static void queues_stop(struct virtio_dev *dev)
@@ -392,6 +416,7 @@ void virtio_set_status(struct virtio_dev *dev, uint8_t status)
 	status = status_after(dev, status);
 	go = (status & ~dev->status & VIRTIO_S_DRIVER_OK) != 0;
 	dev->status = status;
+	show(dev, VIRTIO_SHOW_REGS);
 	unlock(dev);
 	if (go)
 		on_loop(dev, start_here, dev);
@@ -408,10 +433,20 @@ void virtio_cfg_update(struct virtio_dev *dev, void (*fn)(struct virtio_dev *dev
 	lock(dev);
 	fn(dev, arg);
 	dev->cfg_gen++;
+	show(dev, VIRTIO_SHOW_UPDATE);
 	live = (dev->status & VIRTIO_S_DRIVER_OK) != 0;
 	unlock(dev);
 	if (live)
 		virtio_irq(dev, VIRTIO_IRQ_CONFIG);
+}
+
+void virtio_cfg_quiet_update(struct virtio_dev *dev, void (*fn)(struct virtio_dev *dev, void *arg),
+			     void *arg)
+{
+	lock(dev);
+	fn(dev, arg);
+	show(dev, VIRTIO_SHOW_CONFIG);
+	unlock(dev);
 }
 
 void virtio_cfg_read(struct virtio_dev *dev, uint64_t off, void *buf, size_t len)
@@ -445,6 +480,7 @@ void virtio_cfg_store(struct virtio_dev *dev, uint64_t off, const void *buf, siz
 		return;
 	lock(dev);
 	memcpy(dev->cfg + off, buf, len);
+	show(dev, VIRTIO_SHOW_CONFIG);
 	unlock(dev);
 	if (dev->ops->cfg_write)
 		on_loop(dev, cfg_written_here, &c);

@@ -18,53 +18,19 @@
  * leave it alone (4.2.3.1.1). vmmio_plug() publishes the device with one release store: a vCPU sees
  * an empty slot or a whole device.
  *
+ * Reads that cost the guest nothing: see mmio_page.c. What it says there and what is said here is the same
+ * by construction, vmmio_reg().
+ *
  * Not offered: legacy registers, queue reset (a feature that we do not offer), shared memory
  * regions (all-ones length and base, which means there is none).
  */
-#include "virtio/mmio.h"
+#include "virtio/mmio_priv.h"
 
 #include <errno.h>
 #include <string.h>
 
 #include "base/endian.h"
 #include "virtio/snap.h"
-
-/* virtio 1.2, table 4.1. */
-enum {
-	REG_MAGIC = 0x000,
-	REG_VERSION = 0x004,
-	REG_DEVICE_ID = 0x008,
-	REG_VENDOR_ID = 0x00c,
-	REG_DEV_FEATURES = 0x010,
-	REG_DEV_FEATURES_SEL = 0x014,
-	REG_DRV_FEATURES = 0x020,
-	REG_DRV_FEATURES_SEL = 0x024,
-	REG_QUEUE_SEL = 0x030,
-	REG_QUEUE_NUM_MAX = 0x034,
-	REG_QUEUE_NUM = 0x038,
-	REG_QUEUE_READY = 0x044,
-	REG_QUEUE_NOTIFY = VMMIO_NOTIFY,
-	REG_ISR = 0x060,
-	REG_ISR_ACK = 0x064,
-	REG_STATUS = 0x070,
-	REG_QUEUE_DESC_LO = 0x080,
-	REG_QUEUE_DESC_HI = 0x084,
-	REG_QUEUE_DRIVER_LO = 0x090,
-	REG_QUEUE_DRIVER_HI = 0x094,
-	REG_QUEUE_DEVICE_LO = 0x0a0,
-	REG_QUEUE_DEVICE_HI = 0x0a4,
-	REG_SHM_SEL = 0x0ac,
-	REG_SHM_LEN_LO = 0x0b0,
-	REG_SHM_LEN_HI = 0x0b4,
-	REG_SHM_BASE_LO = 0x0b8,
-	REG_SHM_BASE_HI = 0x0bc,
-	REG_CONFIG_GEN = 0x0fc,
-	CONFIG_OFF = 0x100,
-};
-
-#define MMIO_MAGIC   0x74726976u /* "virt" */
-#define MMIO_VERSION 2u
-#define MMIO_VENDOR  0x4b535548u /* "HUSK" */
 
 void vmmio_init(struct vmmio *s, unsigned slot, const struct vmmio_ops *ops, void *ops_ctx)
 {
@@ -80,15 +46,50 @@ static void slot_irq(void *ctx, uint32_t cause)
 		s->ops->irq(s->ops_ctx, s->slot);
 }
 
-static const struct virtio_transport_ops transport = {.irq = slot_irq};
+static void slot_show(void *ctx, struct virtio_dev *dev, unsigned what)
+{
+	struct vmmio *s = ctx;
+
+	/* An emptied slot is not its device's any more. */
+	if (s->page && s->dev == dev)
+		vmmio_page_show(s, dev, what);
+}
+
+static void slot_flush(void *ctx)
+{
+	const struct vmmio *s = ctx;
+
+	if (s->ops && s->ops->flush)
+		s->ops->flush(s->ops_ctx);
+}
+
+static const struct virtio_transport_ops transport = {
+    .irq = slot_irq, .flush = slot_flush, .show = slot_show};
 
 void vmmio_plug(struct vmmio *s, struct virtio_dev *dev, const struct gmem *mem, struct loop *loop)
 {
 	BUG_ON(s->dev);
 	virtio_attach(dev, mem, loop, &transport, s);
+	(void)pthread_mutex_lock(&dev->lock);
 	s->dev_feat_sel = s->drv_feat_sel = s->queue_sel = s->shm_sel = 0;
 	/* Pairs with the load in slot_dev(). */
 	__atomic_store_n(&s->dev, dev, __ATOMIC_RELEASE);
+	slot_show(s, dev, VIRTIO_SHOW_ALL);
+	(void)pthread_mutex_unlock(&dev->lock);
+}
+
+void vmmio_show_in(struct vmmio *s, uint8_t *page)
+{
+	struct virtio_dev *dev = s->dev;
+
+	s->page = page;
+	if (!dev) {
+		vmmio_page_empty(s);
+		return;
+	}
+	(void)pthread_mutex_lock(&dev->lock);
+	vmmio_page_show(s, dev, VIRTIO_SHOW_ALL);
+	(void)pthread_mutex_unlock(&dev->lock);
 }
 
 static struct virtio_dev *slot_dev(const struct vmmio *s)
@@ -96,29 +97,28 @@ static struct virtio_dev *slot_dev(const struct vmmio *s)
 	return __atomic_load_n(&s->dev, __ATOMIC_SEQ_CST);
 }
 
-static uint32_t read_empty(unsigned reg)
-{
-	switch (reg) {
-	case REG_MAGIC:
-		return MMIO_MAGIC;
-	case REG_VERSION:
-		return MMIO_VERSION;
-	default: /* DeviceID 0 and nothing else */
-		return 0;
-	}
-}
-
 /* The queue that the driver has selected, or NULL. Under the device's lock. */
-static struct vq *selected(const struct vmmio *s, struct virtio_dev *dev)
+static struct vq *selected(const struct vmmio *s, const struct virtio_dev *dev)
 {
 	return s->queue_sel < dev->queue_cnt ? &dev->vq[s->queue_sel] : NULL;
 }
 
-static uint32_t read_locked(const struct vmmio *s, struct virtio_dev *dev, unsigned reg)
+uint32_t vmmio_reg(const struct vmmio *s, const struct virtio_dev *dev, unsigned reg)
 {
-	const struct vq *q = selected(s, dev);
+	const struct vq *q;
 
+	if (reg == REG_MAGIC)
+		return MMIO_MAGIC;
+	if (reg == REG_VERSION)
+		return MMIO_VERSION;
+	if (!dev) /* DeviceID 0 and nothing else */
+		return 0;
+	q = selected(s, dev);
 	switch (reg) {
+	case REG_DEVICE_ID:
+		return dev->ops->id;
+	case REG_VENDOR_ID:
+		return MMIO_VENDOR;
 	case REG_DEV_FEATURES:
 		if (s->dev_feat_sel > 1)
 			return 0;
@@ -127,8 +127,15 @@ static uint32_t read_locked(const struct vmmio *s, struct virtio_dev *dev, unsig
 		return q ? q->max : 0;
 	case REG_QUEUE_READY:
 		return q ? q->ready : 0;
+	case REG_ISR:
+		return dev->isr;
 	case REG_STATUS:
 		return dev->status;
+	case REG_SHM_LEN_LO:
+	case REG_SHM_LEN_HI:
+	case REG_SHM_BASE_LO:
+	case REG_SHM_BASE_HI:
+		return UINT32_MAX;
 	case REG_CONFIG_GEN:
 		return dev->cfg_gen;
 	default:
@@ -136,31 +143,16 @@ static uint32_t read_locked(const struct vmmio *s, struct virtio_dev *dev, unsig
 	}
 }
 
-static uint32_t read_reg(struct vmmio *s, struct virtio_dev *dev, unsigned reg)
+static uint32_t read_reg(const struct vmmio *s, struct virtio_dev *dev, unsigned reg)
 {
 	uint32_t v;
 
-	switch (reg) {
-	case REG_MAGIC:
-	case REG_VERSION:
-		return read_empty(reg);
-	case REG_DEVICE_ID:
-		return dev->ops->id;
-	case REG_VENDOR_ID:
-		return MMIO_VENDOR;
-	case REG_ISR:
-		return __atomic_load_n(&dev->isr, __ATOMIC_SEQ_CST);
-	case REG_SHM_LEN_LO:
-	case REG_SHM_LEN_HI:
-	case REG_SHM_BASE_LO:
-	case REG_SHM_BASE_HI:
-		return UINT32_MAX;
-	default:
-		(void)pthread_mutex_lock(&dev->lock);
-		v = read_locked(s, dev, reg);
-		(void)pthread_mutex_unlock(&dev->lock);
-		return v;
-	}
+	if (!dev)
+		return vmmio_reg(s, NULL, reg);
+	(void)pthread_mutex_lock(&dev->lock);
+	v = vmmio_reg(s, dev, reg);
+	(void)pthread_mutex_unlock(&dev->lock);
+	return v;
 }
 
 static void do_read(struct vmmio *s, uint64_t off, void *buf, unsigned len)
@@ -178,7 +170,7 @@ static void do_read(struct vmmio *s, uint64_t off, void *buf, unsigned len)
 	}
 	if (len != 4 || off % 4)
 		return;
-	v = le32_of(dev ? read_reg(s, dev, (unsigned)off) : read_empty((unsigned)off));
+	v = le32_of(read_reg(s, dev, (unsigned)off));
 	memcpy(buf, &v, sizeof(v));
 }
 
@@ -289,7 +281,7 @@ static void write_reg(struct vmmio *s, struct virtio_dev *dev, unsigned reg, uin
 		notify(dev, v);
 		return;
 	case REG_ISR_ACK:
-		(void)__atomic_fetch_and(&dev->isr, ~v, __ATOMIC_SEQ_CST);
+		virtio_ack(dev, v);
 		return;
 	case REG_DRV_FEATURES:
 		(void)pthread_mutex_lock(&dev->lock);
@@ -300,6 +292,7 @@ static void write_reg(struct vmmio *s, struct virtio_dev *dev, unsigned reg, uin
 	default:
 		(void)pthread_mutex_lock(&dev->lock);
 		write_locked(s, dev, reg, v);
+		slot_show(s, dev, VIRTIO_SHOW_REGS);
 		(void)pthread_mutex_unlock(&dev->lock);
 		return;
 	}
@@ -343,7 +336,15 @@ void vmmio_write(struct vmmio *s, uint64_t off, const void *buf, unsigned len)
 
 void vmmio_unplug(struct vmmio *s)
 {
+	struct virtio_dev *dev = s->dev;
+
+	if (!dev)
+		return;
+	(void)pthread_mutex_lock(&dev->lock);
 	__atomic_store_n(&s->dev, NULL, __ATOMIC_SEQ_CST);
+	if (s->page)
+		vmmio_page_empty(s);
+	(void)pthread_mutex_unlock(&dev->lock);
 }
 
 bool vmmio_is_quiet(const struct vmmio *s)

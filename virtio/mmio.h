@@ -12,10 +12,17 @@
 
 #define VMMIO_WINDOW 0x200u /* bytes of registers: 0x100 and config space after it */
 #define VMMIO_NOTIFY 0x50u  /* QueueNotify: where ioeventfds go */
+#define VMMIO_ACK    0x64u  /* InterruptACK: may be written late, see vmmio_ops.flush */
+#define VMMIO_PAGE   4096u
 
 struct vmmio_ops {
 	/* Pulse the slot's interrupt line (edge-triggered). Any thread. */
 	void (*irq)(void *ctx, unsigned slot);
+	/*
+	 * Hands to vmmio_write() what has been written to InterruptACK and was kept back, in full: called before
+	 * a cause is set. Any thread. Optional.
+	 */
+	void (*flush)(void *ctx);
 };
 
 struct vmmio {
@@ -27,11 +34,18 @@ struct vmmio {
 
 	/* The driver's selectors, under dev->lock. */
 	uint32_t dev_feat_sel, drv_feat_sel, queue_sel, shm_sel;
+	uint8_t *page; /* what the guest reads, or NULL; vmmio_show_in() */
 };
 
 void vmmio_init(struct vmmio *s, unsigned slot, const struct vmmio_ops *ops, void *ops_ctx);
 /* Loop thread (or before the guest runs). The slot must be empty; attaches the device to it. */
 void vmmio_plug(struct vmmio *s, struct virtio_dev *dev, const struct gmem *mem, struct loop *loop);
+/*
+ * From now on @page, VMMIO_PAGE bytes at a page's bound of a private anonymous mapping, zeroed, always has what the
+ * registers read: a guest that has it mapped where they are, readable only, needs no exit to read them. Before the
+ * guest runs; stays the caller's, to unmap when no vCPU and no device is there any more.
+ */
+void vmmio_show_in(struct vmmio *s, uint8_t *page);
 /*
  * Loop thread: the slot is empty from here on. vCPUs that are within a register of the device keep
  * using it until vmmio_is_quiet(), which the guest can put off, but not make never come true by

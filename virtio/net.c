@@ -89,13 +89,15 @@ int net_set_link(struct virtio_dev *dev, bool up)
 	return 0;
 }
 
-/* The driver's doing: it knows, no interrupt. */
+static void show_mac(struct virtio_dev *dev, void *arg)
+{
+	memcpy(dev->cfg, arg, sizeof(((struct net *)0)->mac));
+}
+
 void net_set_mac(struct net *n, const uint8_t mac[6])
 {
 	memcpy(n->mac, mac, sizeof(n->mac));
-	(void)pthread_mutex_lock(&n->dev.lock);
-	memcpy(n->dev.cfg, mac, sizeof(n->mac));
-	(void)pthread_mutex_unlock(&n->dev.lock);
+	virtio_cfg_quiet_update(&n->dev, show_mac, n->mac);
 }
 
 int net_set_pairs(struct net *n, unsigned cnt)

@@ -113,7 +113,7 @@ void virtio_thaw(struct virtio_dev *dev)
 	if (!dev->running)
 		return;
 	/* Interrupts that were on their way when the machine was saved: one too many harms nobody. */
-	if (__atomic_load_n(&dev->isr, __ATOMIC_SEQ_CST))
+	if (dev->isr)
 		virtio_irq(dev, 0);
 	for (unsigned i = 0; i < dev->queue_cnt; i++)
 		virtio_kick(dev, i);
@@ -191,7 +191,7 @@ static int load_registers(struct virtio_dev *dev, const struct dev_wire *w, stru
 	dev->acked = le64_get(w->acked);
 	dev->status = w->status;
 	dev->cfg_gen = le32_get(w->cfg_gen);
-	__atomic_store_n(&dev->isr, le32_get(w->isr), __ATOMIC_SEQ_CST);
+	dev->isr = le32_get(w->isr);
 	dev->broken = (w->flags & FLAG_BROKEN) != 0;
 	dev->acked_alien = (w->flags & FLAG_ALIEN) != 0;
 	return 0;
@@ -277,5 +277,9 @@ int virtio_load(struct virtio_dev *dev, struct snap_rd *r, struct err *e)
 		return e && e->code ? rc : err_sys(e, rc, "%s: loading", dev->name);
 	}
 	dev->running = runs;
+	(void)pthread_mutex_lock(&dev->lock);
+	if (dev->tr && dev->tr->show)
+		dev->tr->show(dev->tr_ctx, dev, VIRTIO_SHOW_ALL);
+	(void)pthread_mutex_unlock(&dev->lock);
 	return 0;
 }

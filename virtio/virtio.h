@@ -93,9 +93,23 @@ struct virtio_ops {
 	void (*free)(struct virtio_dev *dev); /* stopped before; frees the memory that @dev is in */
 };
 
+/* What a driver reads and has changed, for virtio_transport_ops.show. */
+#define VIRTIO_SHOW_ISR	   1u
+#define VIRTIO_SHOW_REGS   2u /* status, and what follows the selectors */
+#define VIRTIO_SHOW_CONFIG 4u /* bytes of the config space, one field of it */
+#define VIRTIO_SHOW_UPDATE 8u /* all of the config space and its generation, which change as one */
+#define VIRTIO_SHOW_ALL	   15u
+
 struct virtio_transport_ops {
 	/* Raises the interrupt for @cause (VIRTIO_IRQ_*). Any thread. */
 	void (*irq)(void *ctx, uint32_t cause);
+	/* Before a cause is set: what the driver has acknowledged so far takes effect. Any thread. Optional. */
+	void (*flush)(void *ctx);
+	/*
+	 * For a transport where drivers read without asking: @what (VIRTIO_SHOW_*) has changed. Under dev->lock,
+	 * any thread. Optional.
+	 */
+	void (*show)(void *ctx, struct virtio_dev *dev, unsigned what);
 };
 
 /* Embedded first in each device's own structure. */
@@ -125,7 +139,7 @@ struct virtio_dev {
 	uint32_t cfg_gen;
 	bool resetting; /* the driver's reset waits for the drain */
 	pthread_cond_t reset_cond;
-	uint32_t isr; /* pending causes; atomic, not under lock */
+	uint32_t isr; /* pending causes */
 
 	/* Loop thread. */
 	bool running; /* between start and stopped */
@@ -163,6 +177,9 @@ void virtio_stopped(struct virtio_dev *dev);
 /* Config space changed (cfg bytes updated by @fn under the lock): generation + interrupt. */
 void virtio_cfg_update(struct virtio_dev *dev, void (*fn)(struct virtio_dev *dev, void *arg),
 		       void *arg);
+/* The same when the driver knows, because it asked for it: neither generation nor interrupt. */
+void virtio_cfg_quiet_update(struct virtio_dev *dev, void (*fn)(struct virtio_dev *dev, void *arg),
+			     void *arg);
 bool virtio_has(const struct virtio_dev *dev, uint64_t feature); /* negotiated? */
 
 /* The queue notification reached the loop (ioeventfd, or a register write handed over). */
@@ -199,6 +216,8 @@ int virtio_load(struct virtio_dev *dev, struct snap_rd *r, struct err *e) MUST_C
 uint64_t virtio_offered(const struct virtio_dev *dev);
 /* Sets the pending @cause and raises the interrupt. Any thread. */
 void virtio_irq(struct virtio_dev *dev, uint32_t cause);
+/* The driver has seen these causes. */
+void virtio_ack(struct virtio_dev *dev, uint32_t causes);
 void virtio_set_features(struct virtio_dev *dev, unsigned word, uint32_t bits);
 uint8_t virtio_status(struct virtio_dev *dev);
 /* The status write of the driver; DRIVER_OK starts and 0 resets, and both wait for the loop. */

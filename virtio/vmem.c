@@ -116,9 +116,7 @@ static void put_plugged(struct virtio_dev *dev, void *arg)
 static void set_plugged(struct vmem *v, uint64_t bytes)
 {
 	v->plugged = bytes;
-	(void)pthread_mutex_lock(&v->dev.lock);
-	put_plugged(&v->dev, &bytes);
-	(void)pthread_mutex_unlock(&v->dev.lock);
+	virtio_cfg_quiet_update(&v->dev, put_plugged, &bytes);
 	if (v->cfg.changed)
 		v->cfg.changed(v->cfg.ctx);
 }

@@ -295,6 +295,15 @@ static void vcpu_park(void *ctx, struct vcpu *v)
 }
 
 /* @regs: NULL = they come from a file. */
+static void free_vcpus(struct machine *m)
+{
+	/* What is kept lies in a page of theirs. */
+	acks_take(&m->acks);
+	acks_end(&m->acks);
+	for (unsigned i = 0; i < MACHINE_CPUS_MAX; i++)
+		vcpu_free(&m->vcpu[i]);
+}
+
 static int make_vcpus(struct machine *m, const struct boot_regs *regs, struct err *e)
 {
 	int rc = cpuid_query(&m->cpuid, &m->vm, e);
@@ -317,6 +326,8 @@ static int make_vcpus(struct machine *m, const struct boot_regs *regs, struct er
 	m->shared.gated = m->cfg.vcpu_init || m->cfg.before_run;
 	for (unsigned i = 0; rc == 0 && i < m->cfg.cpus; i++)
 		rc = vcpu_new(&m->vcpu[i], &m->shared, i, &m->cpuid, regs, e);
+	if (rc == 0)
+		acks_begin(&m->acks, m->vcpu[0].run);
 	/* Before they run; a kernel that has none leaves them out. */
 	for (unsigned i = 0; rc == 0 && m->cfg.kvm_stats && i < m->cfg.cpus; i++)
 		m->vcpu[i].stats_fd = kvmstats_open(m->vcpu[i].fd);
@@ -355,8 +366,7 @@ static int start_threads(struct machine *m, struct err *e)
 		vcpu_gate_open(sh);
 	if (rc == 0)
 		return 0;
-	for (i = 0; i < m->cfg.cpus; i++)
-		vcpu_free(&m->vcpu[i]);
+	free_vcpus(m);
 	/* If all were there, the last one has told the loop that it left. */
 	loop_unpost(m->loop, &m->left_work);
 	return rc;
@@ -495,8 +505,7 @@ static void on_left(struct loop_work *w)
 {
 	struct machine *m = container_of(w, struct machine, left_work);
 
-	for (unsigned i = 0; i < m->cfg.cpus; i++)
-		vcpu_free(&m->vcpu[i]);
+	free_vcpus(m);
 	/* One for ourselves, so that it cannot reach zero half-way. */
 	m->draining = 1;
 	machine_drain_slots(m);
@@ -548,8 +557,7 @@ void machine_free(struct machine *m)
 		return;
 	machine_load_end(m);
 	loop_unpost(m->loop, &m->end_work); /* of a start that failed half-way */
-	for (unsigned i = 0; i < MACHINE_CPUS_MAX; i++)
-		vcpu_free(&m->vcpu[i]);
+	free_vcpus(m);
 	machine_free_slots(m);
 	vm_close(&m->vm);
 	for (unsigned i = 0; i < BOOT_PMEM_MAX; i++)

@@ -4,6 +4,10 @@
  *
  * A slot's queue notifications come as one eventfd for all of its queues: a kick looks at each,
  * which costs less than another eventfd for every queue. Loop thread, but for the register windows.
+ *
+ * The windows of all slots are one read-only memory slot, where the guest reads registers without an exit
+ * (virtio/mmio_page.c); what it writes there is an MMIO exit as it would be without. Beyond a window, to the end of its
+ * page, there are zeros.
  */
 #include "vmm/machine_priv.h"
 
@@ -12,6 +16,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "base/clock.h"
@@ -35,6 +40,7 @@ static void slot_read(void *ctx, uint64_t off, void *buf, unsigned len)
 {
 	struct slot *s = ctx;
 
+	acks_take(&s->m->acks);
 	vmmio_read(&s->io, off, buf, len);
 }
 
@@ -42,6 +48,7 @@ static void slot_write(void *ctx, uint64_t off, const void *buf, unsigned len)
 {
 	struct slot *s = ctx;
 
+	acks_take(&s->m->acks);
 	vmmio_write(&s->io, off, buf, len);
 }
 static const struct bus_ops slot_ops = {.read = slot_read, .write = slot_write};
@@ -52,7 +59,21 @@ static void slot_irq(void *ctx, unsigned slot)
 
 	ioapic_pulse(&m->ioapic, hw_slot_pin(slot));
 }
-static const struct vmmio_ops vmmio_machine_ops = {.irq = slot_irq};
+
+static void slot_flush(void *ctx)
+{
+	acks_take(&((struct machine *)ctx)->acks);
+}
+static const struct vmmio_ops vmmio_machine_ops = {.irq = slot_irq, .flush = slot_flush};
+
+static void slot_ack(void *ctx, uint64_t gpa, const void *data, unsigned len)
+{
+	struct machine *m = ctx;
+	uint64_t off = gpa - GPA_SLOTS;
+
+	if (off / MMIO_SLOT_STRIDE < m->slot_cnt)
+		vmmio_write(&m->slot[off / MMIO_SLOT_STRIDE].io, off % MMIO_SLOT_STRIDE, data, len);
+}
 
 static void kick_all(struct slot *s)
 {
@@ -88,6 +109,7 @@ static void leave_step(struct slot *s)
 	}
 	(void)!vm_ioeventfd(&m->vm, machine_slot_gpa(m, (unsigned)(s - m->slot)) + VMMIO_NOTIFY,
 			    s->kick_fd, false);
+	acks_del(&m->acks, machine_slot_gpa(m, (unsigned)(s - m->slot)) + VMMIO_ACK);
 	fd_close(&s->kick_fd);
 	virtio_free(s->leaving);
 	s->leaving = NULL;
@@ -158,6 +180,7 @@ static int fill_slot(struct machine *m, struct slot *s, struct virtio_dev *dev)
 		fd_close(&s->kick_fd);
 		return rc;
 	}
+	acks_add(&m->acks, machine_slot_gpa(m, n) + VMMIO_ACK);
 	s->kick.done = kick_done;
 	s->kick.what = "virtio notification";
 	s->used = true;
@@ -206,6 +229,23 @@ int machine_plug(struct machine *m, struct virtio_dev *dev, unsigned *ret_slot, 
 	return 0;
 }
 
+/* A KVM that has no read-only memory makes an exit of each read, and nothing else changes. */
+static int show_slots(struct machine *m)
+{
+	size_t len = m->slot_cnt * (size_t)MMIO_SLOT_STRIDE;
+	void *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	_Static_assert(MMIO_SLOT_STRIDE == VMMIO_PAGE, "a page for each slot");
+	if (p == MAP_FAILED)
+		return -errno;
+	m->slot_pages = p;
+	m->slot_pages_len = len;
+	for (unsigned i = 0; i < m->slot_cnt; i++)
+		vmmio_show_in(&m->slot[i].io, m->slot_pages + i * (size_t)VMMIO_PAGE);
+	(void)!vm_add_memory(&m->vm, machine_slot_gpa(m, 0), len, p, true);
+	return 0;
+}
+
 int machine_add_slots(struct machine *m, struct err *e)
 {
 	unsigned used = 0;
@@ -221,6 +261,8 @@ int machine_add_slots(struct machine *m, struct err *e)
 	for (unsigned i = 0; rc == 0 && i < m->slot_cnt; i++)
 		rc =
 		    bus_add(&m->mmio, machine_slot_gpa(m, i), VMMIO_WINDOW, &slot_ops, &m->slot[i]);
+	if (rc == 0 && m->slot_cnt)
+		rc = show_slots(m);
 	/* Each pin costs Linux some 16 accesses, which are exits: no more of them than are used. */
 	ioapic_set_pins(&m->ioapic,
 			MAX(IRQ_SERIAL, m->slot_cnt ? hw_slot_pin(m->slot_cnt - 1) : 0) + 1);
@@ -229,6 +271,7 @@ int machine_add_slots(struct machine *m, struct err *e)
 
 void machine_init_slots(struct machine *m)
 {
+	acks_init(&m->acks, &m->vm, slot_ack, m);
 	for (unsigned i = 0; i < MACHINE_SLOTS_MAX; i++) {
 		m->slot[i].m = m;
 		m->slot[i].kick_fd = -1;
@@ -284,6 +327,10 @@ void machine_free_slots(struct machine *m)
 		s->leaving = NULL;
 		fd_close(&s->kick_fd);
 	}
+	/* After the devices. The VM that has them mapped does not run any more. */
+	if (m->slot_pages)
+		(void)munmap(m->slot_pages, m->slot_pages_len);
+	m->slot_pages = NULL;
 }
 
 /* ---- pmem --------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 #include "virtio/mmio.h"
 #include "vmm/boot_x86.h"
+#include "vmm/acks.h"
 #include "vmm/bus.h"
 #include "vmm/halt.h"
 #include "vmm/hw.h"
@@ -74,6 +75,9 @@ struct machine {
 	bool has_serial;
 	struct slot slot[MACHINE_SLOTS_MAX];
 	unsigned slot_cnt; /* windows; fixed by the start */
+	struct acks acks;
+	uint8_t *slot_pages; /* what the guest reads in them: a page each */
+	size_t slot_pages_len;
 	struct pmem_window pmem[BOOT_PMEM_MAX];
 	unsigned pmem_cnt;
 	uint64_t pmem_next; /* address of the next window */

@@ -4,6 +4,8 @@
  * an empty slot and on a whole device with config space.
  */
 #include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
 
 #include "tests/fuzz/fuzz_input.h"
 #include "virtio/mmio.h"
@@ -70,12 +72,40 @@ static void access(struct vmmio *s, struct fuzz_in *in)
 	vmmio_write(s, off, &v, len);
 }
 
+/* What lies in memory for the guest is what it would have been answered. */
+static void check_page(struct vmmio *s, const uint8_t *page)
+{
+	for (unsigned off = 0; off < VMMIO_WINDOW; off += 4) {
+		uint8_t v[4];
+
+		vmmio_read(s, off, v, sizeof(v));
+		BUG_ON(memcmp(v, page + off, sizeof(v)) != 0);
+	}
+}
+
+static uint8_t *new_page(void)
+{
+	uint8_t *p =
+	    mmap(NULL, VMMIO_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		abort();
+	return p;
+}
+
+static void put_gen(struct virtio_dev *d, void *arg)
+{
+	memcpy(d->cfg, arg, 7);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
+	static uint8_t *page[2];
 	static const struct log_config quiet = {.program = "f", .file_fd = -1, .stderr_level = -1};
 	static const uint16_t max[] = {8, 64, 1024};
 	struct fuzz_in in = {data, len};
 	struct vmmio slot, empty;
+	unsigned checks = 0; /* each costs more than an access */
 	struct gmem mem = {0};
 
 	log_setup(&quiet);
@@ -89,9 +119,25 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	dev.cfg_rw_len = 12;
 	vmmio_init(&slot, 0, NULL, NULL);
 	vmmio_init(&empty, 1, NULL, NULL);
+	for (unsigned i = 0; i < 2 && !page[i]; i++)
+		page[i] = new_page();
+	memset(page[0], 0, VMMIO_PAGE);
+	vmmio_show_in(&slot, page[0]);
+	vmmio_show_in(&empty, page[1]);
 	vmmio_plug(&slot, &dev, &mem, NULL);
-	while (in.left)
-		access(in.p[0] & 128 ? &empty : &slot, &in);
+	while (in.left) {
+		uint8_t first = in.p[0];
+
+		if (first == 0xfe) /* the host's doing, between accesses */
+			virtio_cfg_update(&dev, put_gen, ram);
+		access(first & 128 ? &empty : &slot, &in);
+		if (checks++ < 64)
+			check_page(&slot, page[0]);
+	}
+	check_page(&slot, page[0]);
+	check_page(&empty, page[1]);
+	vmmio_unplug(&slot);
+	check_page(&slot, page[0]);
 	virtio_set_status(&dev, 0);
 	BUG_ON(dev.running);
 	virtio_fini(&dev);

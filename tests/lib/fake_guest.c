@@ -26,6 +26,7 @@ struct fg {
 	size_t map_len;
 
 	struct vmmio slot;
+	uint8_t *page; /* what it reads there */
 	struct vmmio_ops ops;
 	struct loop *loop;
 	unsigned irqs;
@@ -86,6 +87,8 @@ void fg_free(struct fg *g)
 	for (unsigned i = 0; i < VIRTIO_QUEUES_MAX; i++)
 		free(g->q[i]);
 	(void)munmap(g->map, g->map_len);
+	if (g->page)
+		(void)munmap(g->page, VMMIO_PAGE);
 	free(g);
 }
 
@@ -96,6 +99,7 @@ struct fg *fg_copy(const struct fg *from)
 	if (!g)
 		die("out of memory");
 	*g = *from;
+	g->page = NULL;
 	g->map = mmap(NULL, g->map_len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (g->map == MAP_FAILED)
 		die("mmap");
@@ -147,33 +151,50 @@ static uint64_t ring_alloc(struct fg *g, size_t len, size_t align)
 	return at;
 }
 
+/* With what is left of its region in *room; NULL: not mapped. */
+static uint8_t *host_run(struct fg *g, uint64_t gpa, size_t *room)
+{
+	const struct gmem *m = &g->mem;
+
+	for (unsigned i = 0; i < m->cnt; i++) {
+		uint64_t off = gpa - m->r[i].gpa;
+
+		if (gpa >= m->r[i].gpa && off < m->r[i].len) {
+			*room = m->r[i].len - off;
+			return m->r[i].host + off;
+		}
+	}
+	return NULL;
+}
+
 uint8_t *fg_host(struct fg *g, uint64_t gpa)
 {
-	for (unsigned i = 0; i < g->mem.cnt; i++)
-		if (gpa >= g->mem.r[i].gpa && gpa - g->mem.r[i].gpa < g->mem.r[i].len)
-			return g->mem.r[i].host + (gpa - g->mem.r[i].gpa);
-	return NULL;
+	size_t room;
+
+	return host_run(g, gpa, &room);
 }
 
 void fg_put(struct fg *g, uint64_t gpa, const void *src, size_t len)
 {
-	for (size_t i = 0; i < len; i++) {
-		uint8_t *p = fg_host(g, gpa + i);
+	for (size_t done = 0, room; done < len; done += room) {
+		uint8_t *p = host_run(g, gpa + done, &room);
 
 		if (!p)
 			die("store to unmapped memory");
-		*p = ((const uint8_t *)src)[i];
+		room = MIN(room, len - done);
+		memcpy(p, (const uint8_t *)src + done, room);
 	}
 }
 
 void fg_get(struct fg *g, uint64_t gpa, void *dst, size_t len)
 {
-	for (size_t i = 0; i < len; i++) {
-		const uint8_t *p = fg_host(g, gpa + i);
+	for (size_t done = 0, room; done < len; done += room) {
+		const uint8_t *p = host_run(g, gpa + done, &room);
 
 		if (!p)
 			die("load from unmapped memory");
-		((uint8_t *)dst)[i] = *p;
+		room = MIN(room, len - done);
+		memcpy((uint8_t *)dst + done, p, room);
 	}
 }
 
@@ -210,6 +231,13 @@ void fg_plug(struct fg *g, struct virtio_dev *dev, struct loop *loop)
 	g->ops.irq = count_irq;
 	g->loop = loop;
 	vmmio_init(&g->slot, 0, &g->ops, g);
+	if (!g->page) {
+		g->page = mmap(NULL, VMMIO_PAGE, PROT_READ | PROT_WRITE,
+			       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (g->page == MAP_FAILED)
+			die("mmap");
+	}
+	vmmio_show_in(&g->slot, g->page);
 	vmmio_plug(&g->slot, dev, &g->mem, loop);
 }
 
@@ -225,9 +253,16 @@ unsigned fg_irqs(const struct fg *g)
 
 uint32_t fg_reg(struct fg *g, unsigned reg)
 {
-	uint32_t v = 0;
+	uint32_t v = 0, shown, again;
 
 	vmmio_read(&g->slot, reg, &v, 4);
+	if (g->page && reg % 4 == 0 && reg < VMMIO_WINDOW) {
+		shown = __atomic_load_n((uint32_t *)(void *)(g->page + reg), __ATOMIC_ACQUIRE);
+		/* A device at work may change it in between. */
+		vmmio_read(&g->slot, reg, &again, 4);
+		if (shown != v && again == v)
+			die("a register in memory is not what it reads");
+	}
 	return le32toh(v);
 }
 

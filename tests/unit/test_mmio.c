@@ -91,6 +91,23 @@ static void end(void)
 	fg_free(g);
 }
 
+static uint8_t *page;
+
+static void begin_shown(void)
+{
+	begin();
+	page = fg_slot(g)->page;
+	cr_assert_not_null(page);
+}
+
+static uint32_t shown(unsigned off)
+{
+	uint32_t v;
+
+	memcpy(&v, page + off, sizeof(v));
+	return le32toh(v);
+}
+
 /* ---- registers ------------------------------------------------------------------------------- */
 
 Test(mmio, identity)
@@ -627,4 +644,111 @@ Test(mmio, a_saved_slot_goes_on)
 	cr_assert_eq(fg_reg(g, 0x70), 3, "the alien feature is not forgotten");
 	end();
 	buf_free(&b);
+}
+
+/* ---- registers in memory --------------------------------------------------------------------- */
+
+Test(mmio_page, has_what_each_register_reads)
+{
+	begin_shown();
+	cr_assert_eq(fg_start(g, FG_ALL), 0); /* fg_reg() compares */
+	fg_set_reg(g, 0x30, 1);
+	cr_assert_eq(shown(0x34), 64);
+	fg_set_reg(g, 0x30, 7);
+	cr_assert_eq(shown(0x34), 0);
+	fg_set_reg(g, 0x14, 0);
+	cr_assert(shown(0x10) & DEV_BIT);
+	fg_set_reg(g, 0x14, 1);
+	cr_assert_eq(shown(0x10), 1); /* VERSION_1 */
+	cr_assert_eq(shown(0x70), 0xf);
+	for (unsigned off = 0; off < VMMIO_WINDOW; off += 4)
+		cr_assert_eq(shown(off), fg_reg(g, off), "register %#x", off);
+	for (unsigned off = VMMIO_WINDOW; off < VMMIO_PAGE; off += 4)
+		cr_assert_eq(shown(off), 0);
+	fg_reset(g);
+	cr_assert_eq(shown(0x70), 0);
+	end();
+}
+
+Test(mmio_page, interrupts_and_faults_are_there_before_the_pulse)
+{
+	begin_shown();
+	cr_assert_eq(fg_start(g, FG_ALL), 0);
+	virtio_irq(&d.dev, VIRTIO_IRQ_VQ);
+	cr_assert_eq(shown(0x60), 1);
+	virtio_fail(&d.dev, "test");
+	cr_assert_eq(shown(0x60), 3);
+	cr_assert(shown(0x70) & VIRTIO_S_NEEDS_RESET);
+	fg_set_reg(g, 0x64, 1);
+	cr_assert_eq(shown(0x60), 2);
+	fg_reset(g);
+	cr_assert_eq(shown(0x60), 0);
+	end();
+}
+
+Test(mmio_page, is_empty_without_a_device)
+{
+	begin_shown();
+	vmmio_unplug(fg_slot(g));
+	for (unsigned off = 0; off < VMMIO_PAGE; off += 4)
+		cr_assert_eq(shown(off), off == 0 ? 0x74726976u : off == 4 ? 2 : 0, "%#x", off);
+	/* What the device does afterwards is nobody's. */
+	virtio_irq(&d.dev, VIRTIO_IRQ_VQ);
+	virtio_fail(&d.dev, "test");
+	cr_assert_eq(shown(0x60), 0);
+	cr_assert_eq(shown(0x70), 0);
+	end();
+}
+
+static void put_twenty(struct virtio_dev *dev, void *arg)
+{
+	memset(dev->cfg, *(const uint8_t *)arg, 20);
+}
+
+static bool reading;
+
+/* A driver as 2.5.1 has it: once more while the generation changes. */
+static void *read_config(void *arg)
+{
+	unsigned *torn = arg;
+
+	while (__atomic_load_n(&reading, __ATOMIC_RELAXED)) {
+		uint32_t gen, first, last;
+
+		do {
+			gen = __atomic_load_n((uint32_t *)(void *)(page + 0xfc), __ATOMIC_ACQUIRE);
+			first =
+			    __atomic_load_n((uint32_t *)(void *)(page + 0x100), __ATOMIC_ACQUIRE);
+			last =
+			    __atomic_load_n((uint32_t *)(void *)(page + 0x110), __ATOMIC_ACQUIRE);
+		} while (gen !=
+			 __atomic_load_n((uint32_t *)(void *)(page + 0xfc), __ATOMIC_ACQUIRE));
+		*torn += first != last || (first & 0xff) != (gen & 0xff);
+	}
+	return NULL;
+}
+
+Test(mmio_page, a_driver_sees_all_of_an_update_or_nothing)
+{
+	unsigned torn = 0;
+	pthread_t t;
+	uint8_t v;
+
+	begin_shown();
+	v = 0;
+	put_twenty(&d.dev, &v);
+	vmmio_show_in(fg_slot(g), page);
+	reading = true;
+	cr_assert_eq(pthread_create(&t, NULL, read_config, &torn), 0);
+	for (unsigned i = 1; i <= 20000; i++) {
+		v = (uint8_t)i;
+		virtio_cfg_update(&d.dev, put_twenty, &v);
+		cr_assert_eq(shown(0xfc), i);
+	}
+	__atomic_store_n(&reading, false, __ATOMIC_RELAXED);
+	(void)pthread_join(t, NULL);
+	cr_assert_eq(torn, 0, "%u reads were torn", torn);
+	cr_assert_eq(shown(0x110), v * 0x01010101u);
+	cr_assert_eq(shown(0x00), 0x74726976);
+	end();
 }
