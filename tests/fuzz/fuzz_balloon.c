@@ -106,6 +106,7 @@ static void one_report(struct fuzz_in *in)
 
 static void one_request(struct fuzz_in *in)
 {
+	struct fg_queue *q = fg_q(gv, 0);
 	uint8_t t = fz_u8(in);
 	struct {
 		le16_t type, padding[3];
@@ -115,20 +116,21 @@ static void one_request(struct fuzz_in *in)
 	       .addr = le64_of(t & 0x40 ? fz_u64(in) : VMEM + fz_u8(in) * VMEM_BLOCK),
 	       .blocks = le16_of(t & 0x20 ? fz_u16(in) : fz_u8(in) % 8)};
 
-	(void)fg_add(fg_q(gv, 0),
+	if (q->free_cnt < 2) /* the device has stopped at a fault and gives none back */
+		return;
+	(void)fg_add(q,
 		     (struct fg_buf[]){{fg_bytes(gv, &w, sizeof(w)), t == 0x1f ? 9 : 24, false},
 				       {fg_alloc(gv, 16, 1), t == 0x3f ? 9 : 10, true}},
 		     2, 0);
-	(void)fg_kick(fg_q(gv, 0));
+	(void)fg_kick(q);
 }
 
 static void check(void)
 {
 	struct vmem_size s;
 
-	for (unsigned i = 0; i < GUARD; i++)
-		if (ram[RAM_LEN + i] != 'g')
-			die("memory that is not RAM has changed");
+	if (ram[RAM_LEN] != 'g' || memcmp(ram + RAM_LEN, ram + RAM_LEN + 1, GUARD - 1) != 0)
+		die("memory that is not RAM has changed");
 	vmem_size(vmem, &s);
 	if (s.plugged > VMEM_LEN || s.plugged % VMEM_BLOCK)
 		die("plugged size");
