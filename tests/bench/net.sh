@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # Networks: iperf3 and ping between a container on the host's bridge and the host, and between two of them, in each
 # model of husk, beside a plain veth (what runc's containers have) and QEMU's microvm with a tap and the same
-# redirection. For each: Mbit/s from the guest, to it, and per second of CPU time that the VMM itself took (all of it
-# less what the guest ran).
+# redirection, where QEMU itself or the kernel's vhost moves the packets. For each: Mbit/s from the guest, to it, and per
+# second of CPU time that the VMM itself took (all of it less what the guest ran).
 # Usage, in the lab or on a host with KVM, with HUSK_BUILD and HUSK_KERNEL set: net.sh [SECONDS]; MODELS="tc" has fewer.
 set -u
 export TMP=${TMP:-$(mktemp -d)}/bench-net ASK_TIMEOUT=150
@@ -14,12 +14,16 @@ mkdir -p "$TMP"
 . "$here/lib/net.sh"
 seconds=${1:-3}
 
-cpu() { # cpu PID...: hundredths of seconds of CPU time, less the guests'
-    local pid sum=0
+# cpu PID...: hundredths of seconds of CPU time in user mode, less the guests', and in the kernel
+cpu() {
+    local pid user=0 system=0 stat
     for pid in "$@"; do
-        sum=$((sum + $(sed 's/.*) //' "/proc/$pid/stat" | awk '{ print $12 + $13 - $41 }')))
+        stat=$(<"/proc/$pid/stat")
+        read -ra stat <<<"${stat##*) }"
+        user=$((user + stat[11] - stat[40]))
+        system=$((system + stat[12]))
     done
-    echo $sum
+    echo $user $system
 }
 rate() { # rate <OUTPUT of iperf3 -f m: what the receiver saw
     awk '/receiver/ { for (i = 2; i <= NF; i++) if ($i == "Mbits/sec") v = $(i - 1) } END { print v + 0 }'
@@ -30,19 +34,22 @@ silent() {
 # row LABEL PIDS HOST CALL...: three rows by CALL, which runs a command in the guest and has its output in REPLY, with a
 # server at HOST; after a second each way for the code to be warm.
 row() {
-    local label=$1 pids=() host=$3 way before after speed
+    local label=$1 pids=() host=$3 way speed
+    local -a before after
     read -ra pids <<<"$2"
     shift 3
     for way in '' -R; do
         # Who has been silent answers the question before next, so that nothing more can be measured.
         "$@" "iperf3 -c $host -t 1 $way" || { silent "$label ${way:-out}" && return; }
-        before=$(cpu "${pids[@]}")
+        read -ra before <<<"$(cpu "${pids[@]}")"
         "$@" "iperf3 -c $host -t $seconds -f m $way" || { silent "$label ${way:-out}" && return; }
-        after=$(cpu "${pids[@]}")
+        read -ra after <<<"$(cpu "${pids[@]}")"
         speed=$(rate <<<"$REPLY")
-        awk -v l="$label" -v w="${way:-out}" -v s="$speed" -v c="$((after - before))" -v t="$seconds" 'BEGIN {
+        awk -v l="$label" -v w="${way:-out}" -v s="$speed" -v u=$((after[0] - before[0])) -v k=$((after[1] - before[1])) \
+            -v t="$seconds" 'BEGIN {
             printf "%-22s %-4s %8.0f Mbit/s", l, w == "-R" ? "in" : "out", s
-            if (c > 0) printf "   %6.2f CPU s   %8.0f Mbit per CPU s", c / 100, s * t / (c / 100)
+            c = (u + k) / 100
+            if (c > 0) printf "   %6.2f CPU s (%2.0f %% in user mode)   %8.0f Mbit per CPU s", c, u / c, s * t / c
             print "" }'
     done
     "$@" "ping -c 20 -i 0.1 -q $host 2>&1 || ping -c 10 -q $host"
@@ -109,31 +116,41 @@ END
 chmod 755 "$TMP/init"
 cp "$TMP/init" "$TMP/b/rootfs/init"
 (cd "$TMP/b/rootfs" && find . -print0 | cpio --quiet -0 -o -H newc) >"$TMP/initrd"
-ask_start q ip netns exec husk-it-q qemu-system-x86_64 \
-    -M 'microvm,accel=kvm,acpi=off,pit=off,pic=off,rtc=off,isa-serial=on,auto-kernel-cmdline=on' \
-    -cpu host -m 256M -smp 1 -nodefaults -no-user-config -display none -no-reboot \
-    -kernel "$HUSK_KERNEL/vmlinux" -initrd "$TMP/initrd" \
-    -append 'quiet console=hvc0 reboot=t panic=-1 tsc=reliable no_timer_check nohz=off' \
-    -device virtio-serial-device,max_ports=1 -chardev stdio,id=c,signal=off -device virtconsole,chardev=c \
-    -netdev tap,id=n,ifname=tapq,script=no,downscript=no,vhost=off \
-    -device virtio-net-device,netdev=n,mac="$(n q cat /sys/class/net/eth0/address)"
 in_q() {
     REPLY=$(timeout 100 busybox nc "$q" 99 <<<"{ $1; } 2>&1; echo ask-end" 2>&1)
     [[ $REPLY == *ask-end ]]
 }
 until_ready() {
     local line
-    while IFS= read -r -t "$ASK_TIMEOUT" -u "${ASK_OUT[q]}" line; do
+    while IFS= read -r -t "$ASK_TIMEOUT" -u "${ASK_OUT[$1]}" line; do
         [ "${line%$'\r'}" != ready ] || return 0
     done
     REPLY='it does not boot'
     return 1
 }
-if until_ready && in_q 'iperf3 -v'; then
-    pid=$(pgrep -f "^qemu-system-x86_64 .*ifname=tapq" | head -n 1)
-    row 'qemu tc' "$pid" 10.9.0.1 in_q
-    kill "$pid"
-else
-    echo "QEMU: $REPLY"
-fi
+# The packets once by QEMU itself, once by the kernel's vhost, whose thread counts as well.
+for vhost in off on; do
+    if [ $vhost = on ] && [ ! -c /dev/vhost-net ]; then
+        echo 'qemu tc, vhost: no figure: no /dev/vhost-net'
+        break
+    fi
+    ask_start q$vhost ip netns exec husk-it-q qemu-system-x86_64 \
+        -M 'microvm,accel=kvm,acpi=off,pit=off,pic=off,rtc=off,isa-serial=on,auto-kernel-cmdline=on' \
+        -cpu host -m 256M -smp 1 -nodefaults -no-user-config -display none -no-reboot \
+        -kernel "$HUSK_KERNEL/vmlinux" -initrd "$TMP/initrd" \
+        -append 'quiet console=hvc0 reboot=t panic=-1 tsc=reliable no_timer_check nohz=off' \
+        -device virtio-serial-device,max_ports=1 -chardev stdio,id=c,signal=off -device virtconsole,chardev=c \
+        -netdev tap,id=n,ifname=tapq,script=no,downscript=no,vhost=$vhost \
+        -device virtio-net-device,netdev=n,mac="$(n q cat /sys/class/net/eth0/address)"
+    if until_ready q$vhost && in_q 'iperf3 -v'; then
+        pid=$(pgrep -f "^qemu-system-x86_64 .*ifname=tapq" | head -n 1)
+        label='qemu tc'
+        [ $vhost = off ] || label='qemu tc, vhost'
+        row "$label" "$pid $(pgrep -x "vhost-$pid")" 10.9.0.1 in_q
+        kill "$pid"
+        ask_end q$vhost || :
+    else
+        echo "QEMU, vhost=$vhost: $REPLY"
+    fi
+done
 kill "$(tr -d '\0' <"$TMP/iperf.pid")"
