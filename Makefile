@@ -29,7 +29,7 @@ DEPS_BUILD := gcc make pkg-config git ca-certificates libc6-dev \
 	linux-source-6.1 flex bison bc libelf-dev libssl-dev xz-utils zstd lz4 rsync cpio kmod erofs-utils
 DEPS_TEST := libcriterion-dev clang libclang-rt-dev clang-tidy clang-format shellcheck jq python3 \
 	qemu-system-x86 linux-image-amd64 busybox-static crun runc iproute2 iputils-ping procps e2fsprogs strace systemd dbus \
-	docker.io containerd podman conmon netavark aardvark-dns containernetworking-plugins apparmor iptables iperf3 passt socat fio sqlite3
+	docker.io containerd podman conmon netavark aardvark-dns containernetworking-plugins apparmor iptables iperf3 passt socat fio sqlite3 acl
 DEPS := $(DEPS_BUILD) $(DEPS_TEST)
 
 # ---- flags ---------------------------------------------------------------------------------------

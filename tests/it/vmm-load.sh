@@ -22,23 +22,9 @@ in=(ip netns exec "$ns")
 "${in[@]}" sh -ec 'ip link set lo up; ip tuntap add tap0 mode tap vnet_hdr; ip link set tap0 up; ip addr add 10.9.8.1/24 dev tap0' || fail tap
 printf '#!/bin/sh\nexec ip netns exec %s %s "$@"\n' "$ns" "$vmm" >nsvmm
 chmod +x nsvmm
-plain=$vmm vmm=./nsvmm
-ctl() { "$plain" ctl "$TMP/s" "$@"; }
-# asks WORDS: the guest runs them and says $a, in REPLY
-asked=0
-asks() {
-    asked=$((asked + 1))
-    tell "a=; $1; echo \"answer $asked \$a\""
-    # shellcheck disable=SC2317 # called by until_ok
-    answered() {
-        kill -0 "$pid" 2>/dev/null || fail "it ended: $(cat "$name.err")"
-        tr -d '\r' <"$name.out" | grep -q "^answer $asked "
-    }
-    until_ok "${ASK_TIMEOUT:-400}" answered || fail "no answer to '$1'"
-    REPLY=$(tr -d '\r' <"$name.out" | sed -n "s/^answer $asked //p")
-}
-# is VALUE WANTED WHAT
-is() { [ "$1" = "$2" ] || fail "$3: '$1', not '$2'"; }
+vmm=./nsvmm
+# same VALUE WANTED WHAT
+same() { [ "$1" = "$2" ] || fail "$3: '$1', not '$2'"; }
 step=$SECONDS
 say() {
     printf '%5d s  %s\n' $((SECONDS - step)) "$*"
@@ -67,7 +53,7 @@ start load
 for disk in vda vdb; do
     asks "fio --name=v --filename=/dev/$disk --rw=randwrite --bsrange=4k-32k --blockalign=4k --ioengine=libaio --direct=1 --iodepth=8 --numjobs=8 --offset_increment=${MIB:-1}M --size=${MIB:-1}M --verify=crc32c --verify_fatal=1 --group_reporting --minimal >/tmp/fio 2>&1; a=\$?"
     [ "$REPLY" = 0 ] || asks 'tail -n 5 /tmp/fio; a=failed'
-    is "$REPLY" 0 "fio on $disk"
+    same "$REPLY" 0 "fio on $disk"
     say "fio on $disk"
 done
 
@@ -93,10 +79,10 @@ asks 'cd /share/copy; a=$(find . -type f -print0 | LC_ALL=C sort -z | xargs -0 s
 say 'its hash'
 asks 'cd /share/copy; for i in */*; do mv "$i" "$i.moved" || a="$a $i"; done; cd /; mv /share/copy /share/moved || a=no'
 [ -z "$REPLY" ] || fail "renaming: $REPLY"
-is "$(find work/moved -type f | wc -l)" "${TREE:-60}" 'files after renaming'
+same "$(find work/moved -type f | wc -l)" "${TREE:-60}" 'files after renaming'
 if [ ! -d work/moved/3/3.moved ] || [ -e work/copy ]; then fail 'what was renamed'; fi
 asks 'rm -r /share/moved; a=$?'
-is "$REPLY" 0 'rm -r'
+same "$REPLY" 0 'rm -r'
 [ ! -e work/moved ] || fail 'something was not removed'
 say 'renamed and removed'
 
@@ -111,7 +97,7 @@ asks 'git config --global --add safe.directory /share/repo; git config --global 
 asks 'echo more >new; git mv "0/0/file 0" moved; git add new; git commit -qm two; a=$?; git gc -q; a=$a$?; cd /'
 [ "$REPLY" = 00 ] || fail "git commit in the guest: $REPLY"
 "${git[@]}" fsck --strict >fsck.out 2>&1 || fail "what the guest committed: $(cat fsck.out)"
-is "$("${git[@]}" status --porcelain)$("${git[@]}" show HEAD:new)" more 'the repository'
+same "$("${git[@]}" status --porcelain)$("${git[@]}" show HEAD:new)" more 'the repository'
 say git
 
 # A database in WAL mode, whose index is memory shared by mmap: two writers at once; and files as dpkg writes them.
@@ -122,7 +108,7 @@ asks 'fill 1 & fill 2 & wait; a=$(sqlite3 db "select count(*) from t; pragma int
 [ "$REPLY" = '24 ok ' ] || fail "the database: $REPLY"
 [ "$(sqlite3 work/db 'select count(*), count(distinct w * 1000 + i) from t; pragma integrity_check;' | tr '\n' ' ')" = '24|24 ok ' ] || fail 'the database on the host'
 asks 'i=0; while [ $i -lt 20 ]; do i=$((i + 1)); echo $i | dd of=f.dpkg-new conv=fsync 2>/dev/null && mv f.dpkg-new f$((i % 10)); done; cd /; sync; a=$(ls /share | grep -c "^f[0-9]")'
-is "$REPLY $(cat work/f0)" '10 20' 'files with fsync'
+same "$REPLY $(cat work/f0)" '10 20' 'files with fsync'
 [ ! -e work/f.dpkg-new ] || fail 'a file that was renamed is there'
 asks 'fio --name=m --filename=/share/mapped --size=2M --rw=randwrite --bs=4k --ioengine=mmap --fsync=64 --verify=crc32c --minimal >/tmp/fio 2>&1; a=$?'
 [ "$REPLY" = 0 ] || fail 'fio by mmap over 9p'
@@ -136,7 +122,7 @@ for way in '' -R; do
 done
 
 # Drivers let go while requests are under way: what was under way fails, and nothing is lost afterwards.
-bound() { "$plain" ctl "$TMP/s" info --json | jq -r '[.devices[] | select(.driver == "running")] | length'; }
+bound() { ctl info --json | jq -r '[.devices[] | select(.driver == "running")] | length'; }
 was=$(bound)
 files=$(find "/proc/$pid/fd" | wc -l)
 asks 'a=$(readlink -f /sys/block/vdb/device)'

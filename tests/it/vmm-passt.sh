@@ -8,6 +8,8 @@ set -u
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=tests/lib/vmguest.sh
 . "$here/../lib/vmguest.sh"
+# shellcheck source=tests/lib/guesttools.sh
+. "$here/../lib/guesttools.sh"
 cd "$TMP" || exit 1
 # shellcheck source=tests/lib/netdata.sh
 . "$here/../lib/netdata.sh"
@@ -20,7 +22,6 @@ plain=$vmm
 printf '#!/bin/sh\nexec ip netns exec %s %s "$@"\n' "$here_ns" "$plain" >nsvmm
 chmod +x nsvmm
 vmm=./nsvmm
-ctl() { "$plain" ctl "$TMP/s" "$@"; }
 # shellcheck disable=SC2317 # called by until_ok
 no_passt() { ! pgrep '^passt' >/dev/null; }
 
@@ -40,11 +41,20 @@ END
 chmod +x lease
 guest_files+=("$TMP/lease")
 lease='ip link set lo up; ip link set eth0 up; busybox udhcpc -n -q -t 10 -i eth0 -s /lease >/dev/null 2>&1 && echo leased'
-boot passt --net passt
+mkdir tools
+guest_tools tools iperf3 || fail 'programs for the guest'
+boot passt --net passt --share tools,tag=tools,ro
 tell "$lease"
 until_ok 60 said leased || fail "no address by DHCP: $(cat passt.out passt.err)"
 serve "${there[@]}"
 both 10.9.7.3 open
+asks "$(guest_tools_init)"
+"${there[@]}" iperf3 -s -D -I "$TMP/iperf.pid" >iperf.out 2>&1
+for way in '' -R; do
+    asks "iperf3 -c 10.9.7.3 -t 2 $way >/tmp/iperf 2>&1; a=\"\$? \$(grep receiver /tmp/iperf)\""
+    awk -v words="$REPLY" 'BEGIN { exit !(words ~ /^0 .* [1-9][0-9.]* .bits\/sec/) }' || fail "iperf3 $way: $REPLY"
+done
+kill "$(tr -d '\0' <"$TMP/iperf.pid")"
 ends_with '' # passt has words of its own there
 until_ok 60 no_passt || fail 'passt is still there'
 

@@ -8,6 +8,7 @@ init=${2:?usage: mkinitrd.sh OUT INIT-SCRIPT [FILE...]}
 shift 2
 dir=$(mktemp -d "${TMPDIR:-/tmp}/mkinitrd.XXXXXX")
 trap 'rm -rf "$dir"' EXIT
+chmod 755 "$dir" # it is the guest's /
 mkdir -p "$dir"/{bin,dev,proc,sys,tmp,mnt}
 cp "$(command -v busybox)" "$dir/bin/busybox"
 for name in sh mount umount mkdir echo cat ls dd poweroff reboot dmesg sleep grep sed head tail wc od printf cmp \
