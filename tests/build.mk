@@ -28,6 +28,7 @@ check: ## everything: packages, build, lint, unit tests, corpora, end to end
 	@$(MAKE) --no-print-directory all
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory check-unit
+	@$(MAKE) --no-print-directory check-tsan
 	@$(MAKE) --no-print-directory fuzz-regress
 	@$(MAKE) --no-print-directory check-it
 

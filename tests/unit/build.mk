@@ -4,8 +4,8 @@
 # Criterion forks each test; leak detection in such children reports its own memory.
 UNIT_ENV := TSAN_OPTIONS=halt_on_error=1 ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 UBSAN_OPTIONS=print_stacktrace=1
 UNIT_TIMEOUT ?= 300
-# What has threads.
-TSAN := loop mmio smp p9 p9_fs p9_here
+# What has threads, and what runs devices.
+TSAN := loop mmio smp p9 p9_fs p9_here p9_snap acks blk net vmem balloon pmem rng snap
 
 check-unit: ## unit tests under sanitizers (T=name: one program)
 	@$(MAKE) --no-print-directory MODE=asan unit-run

@@ -67,6 +67,12 @@ void tsan_skip(void) __attribute__((noreturn));
 #define cr_expect	  cr_assert
 #define cr_expect_eq	  cr_assert_eq
 #define cr_expect_not	  cr_assert_not
+#define cr_expect_lt	  cr_assert_lt
+#define cr_expect_leq	  cr_assert_leq
+#define cr_expect_gt	  cr_assert_gt
+#define cr_expect_geq	  cr_assert_geq
+#define cr_expect_str_eq  cr_assert_str_eq
+#define cr_expect_neq	  cr_assert_neq
 #define cr_skip_test(...) tsan_skip()
 
 #endif
