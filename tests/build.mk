@@ -30,6 +30,7 @@ check: ## everything: packages, build, lint, unit tests, corpora, end to end
 	@$(MAKE) --no-print-directory check-unit
 	@$(MAKE) --no-print-directory check-tsan
 	@$(MAKE) --no-print-directory fuzz-regress
+	@$(MAKE) --no-print-directory fuzz-short
 	@$(MAKE) --no-print-directory check-it
 
 # All but those that say at their head why they are run by name only.

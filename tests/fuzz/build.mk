@@ -4,6 +4,10 @@
 #
 #   make fuzz F=vq T=60   libFuzzer (clang) on one target, or on all of them, T seconds each
 #   make fuzz-regress     replays the corpus below the address and undefined behaviour sanitizers
+#   make fuzz-short       three seconds each from the corpus on, always with the same random numbers; nothing is kept
+#
+# The rest of a corpus is what an hour of each found, as few inputs as reach the same edges:
+#   fuzz_NAME -merge=1 -use_counters=0 tests/fuzz/corpus/NAME FOUND
 
 CFLAGS_fuzz  := -O1 -fPIE -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined \
 	-fno-sanitize-recover=all
@@ -35,6 +39,21 @@ fuzz-run: $(FUZZ_RUN:%=$(O)/fuzz/fuzz_%)
 			-artifact_prefix=$(O)/crashes/$$n- $(O)/corpus/$$n tests/fuzz/corpus/$$n || exit 1; \
 	done
 
+fuzz-short: ## a short run of each target, T seconds (3)
+	@$(MAKE) --no-print-directory MODE=fuzz CC=clang WERROR=0 fuzz-brief
+
+fuzz-brief: $(FUZZ_RUN:%=$(O)/fuzz/fuzz_%)
+	@fail=0; mkdir -p $(O)/crashes; for n in $(FUZZ_RUN); do \
+		rm -rf $(O)/corpus-short; mkdir $(O)/corpus-short; \
+		if $(FUZZ_ENV) timeout 300 $(O)/fuzz/fuzz_$$n -max_total_time=$(or $(T),3) -seed=1 -timeout=60 -max_len=4096 \
+			-rss_limit_mb=2048 -print_final_stats=1 -print_funcs=0 \
+			-artifact_prefix=$(O)/crashes/$$n- $(O)/corpus-short tests/fuzz/corpus/$$n >$(O)/fuzz/$$n.log 2>&1 </dev/null; \
+		then printf '  %-7s fuzz_%s: %s inputs\n' OK $$n \
+			"$$(sed -n 's/^stat::number_of_executed_units: *//p' $(O)/fuzz/$$n.log)"; \
+		else fail=$$((fail + 1)); printf '  %-7s fuzz_%s\n' FAILED $$n; \
+			tail -n 60 $(O)/fuzz/$$n.log; fi; \
+	done; test $$fail = 0
+
 fuzz-regress: ## replay the fuzzing corpus under sanitizers (F=name: one target)
 	@$(MAKE) --no-print-directory MODE=asan fuzz-replay
 
@@ -46,4 +65,4 @@ fuzz-replay: $(FUZZ_RUN:%=$(O)/fuzz/fuzz_%)
 		else fail=$$((fail + 1)); printf '  %-7s fuzz_%s\n' FAILED $$n; \
 			tail -n 60 $(O)/fuzz/$$n.log; fi; \
 	done; test $$fail = 0
-.PHONY: fuzz fuzz-run fuzz-regress fuzz-replay
+.PHONY: fuzz fuzz-run fuzz-short fuzz-brief fuzz-regress fuzz-replay

@@ -50,12 +50,12 @@ static void start(void)
 	fg_plug(gp, pmem, loop);
 }
 
-/* Anywhere behind what is read-only, and sometimes where there is no memory. */
+/* Anywhere behind what is read-only, and sometimes where there is no memory: the guest has none so high. */
 static uint64_t anywhere(struct fuzz_in *in, uint64_t ram)
 {
 	uint16_t at = fz_u16(in);
 
-	return at == UINT16_MAX ? fz_u64(in) : ram + READONLY + at;
+	return at == UINT16_MAX ? fz_u64(in) | 1ull << 40 : ram + READONLY + at;
 }
 
 static void one_request(struct fuzz_in *in, struct fg *g, uint64_t ram)
