@@ -3,7 +3,8 @@
 # not in check: a kernel's sources are 79000 files, which takes an hour or two in a lab.
 # shellcheck disable=SC2016 # what is in single quotes is the guest's
 # A kernel's source tree over 9p: the guest copies, hashes, renames and removes it, and each time the host has the same.
-# TAR is an archive of the sources (Debian's linux-source), PART a directory in it (all of it), JOBS how many work at once (4) on CPUS (2).
+# TAR is an archive of the sources (Debian's linux-source), PART a directory in it (all of it), JOBS how many work at
+# once (4) on CPUS (2), CACHE the mount's policy (mmap).
 # The lab wants 8 GiB.
 set -u
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
@@ -31,7 +32,7 @@ say "unpacked: $files files of $all names, $(du -sm work/tree | cut -f 1) MiB"
 
 boot tree -c "${CPUS:-2}" -m 1G ${APPEND:+-a "$APPEND"} --share tools,tag=tools,ro --share work,tag=share --control "$TMP/s"
 asks "$(guest_tools_init)"
-asks 'mkdir /share; mount -t 9p -o trans=virtio,version=9p2000.L,cache=mmap,msize=512000 share /share; cd /share/tree; a=$?'
+asks 'mkdir /share; mount -t 9p -o trans=virtio,version=9p2000.L,cache='"${CACHE:-mmap}"',msize=512000 share /share; cd /share/tree; a=$?'
 [ "$REPLY" = 0 ] || fail 'the share'
 
 # The directories first, so that several can fill them.
